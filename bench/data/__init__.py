@@ -1,0 +1,1 @@
+"""Data sets, their samples and their images."""

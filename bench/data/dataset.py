@@ -1,0 +1,218 @@
+"""What a data set is: a table of samples, and the facts that a reader of its results needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from agiqa_bench.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TargetName = str
+"""A kind of rating: "quality", "alignment" or "authenticity"; a table data set may bring others."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One rated quantity of a data set.
+
+    Attributes:
+        name: Name in tables; the MOS stand in the samples' column `mos_<name>`.
+        mos_range: Lowest and highest MOS that the scale allows; a value outside is a fault.
+        measures: The kinds of method that the rating can judge. AGIQA-1K's one coupled MOS measures both
+            quality and alignment, so methods of either kind are compared with it.
+    """
+
+    name: TargetName
+    mos_range: tuple[float, float]
+    measures: tuple[TargetName, ...] = ()
+
+    def judges(self, kinds: tuple[TargetName, ...]) -> bool:
+        """Whether a method that predicts `kinds` ("*": anything) is compared with this target."""
+        return "*" in kinds or bool(set(kinds) & {self.name, *self.measures})
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place from which a part of a data set is downloaded.
+
+    Attributes:
+        kind: `google_drive` (`location` is the file id), `hugging_face` (`location` is the data set's repository;
+            `filename` selects one file, empty means the whole repository) or `url`.
+        location: The id, repository or address.
+        filename: Name of the file as it is stored locally.
+        content: What it holds, in words, for messages.
+        size: Approximate size in bytes, 0 if it is not published.
+        manual: The page to open in a browser when the download cannot be done by the tool.
+    """
+
+    kind: Literal["google_drive", "hugging_face", "url"]
+    location: str
+    filename: str
+    content: str
+    size: int = 0
+    manual: str = ""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong in the published files, found while reading them.
+
+    Attributes:
+        code: Short fixed name, e.g. `duplicate-row`.
+        message: One line: what, which rows or files, and what the loader does about it.
+        known: True for a fault of the official release that is documented here; False for one of this copy.
+    """
+
+    code: str
+    message: str
+    known: bool = False
+
+
+class Dataset(ABC):
+    """A data set of rated generated images.
+
+    A subclass gives the class data and `read`. Building one reads nothing; `samples` does, once.
+
+    Attributes:
+        name: Registry name.
+        title: Name in the literature.
+        targets: What was rated.
+        citation: BibTeX entry.
+        licence: Licence as the authors state it, or "not stated".
+        sources: Where `datasets download` fetches it from.
+        synthetic: True if no person ever rated it; said wherever its results are shown.
+        preset: Which preset methods use on it by default: `paper` on real data, `quick` on the demo.
+        within_prompt: Column that tells which images were made for one prompt.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    targets: ClassVar[tuple[Target, ...]]
+    citation: ClassVar[str] = ""
+    licence: ClassVar[str] = "not stated"
+    sources: ClassVar[tuple[Source, ...]] = ()
+    summary: ClassVar[str] = ""
+    synthetic: ClassVar[bool] = False
+    preset: ClassVar[Literal["paper", "quick"]] = "paper"
+
+    def __init__(self, root: Path | None = None, *, annotations_only: bool = False) -> None:
+        """Remember where the files are.
+
+        Args:
+            root: Folder given by `--data-root` (it holds the data set or a sub-folder with it); None means the
+                default folder (`agiqa_bench.data.roots.default_root`).
+            annotations_only: Read the ratings and do not ask for the images.
+        """
+        self.root = root
+        self.annotations_only = annotations_only
+
+    @abstractmethod
+    def read(self) -> tuple[pd.DataFrame, tuple[Fault, ...]]:
+        """Read the annotation files and find the images.
+
+        Returns:
+            The table, one row per rating, and the faults met. Columns: `image` (file name as published, str),
+            `path` (absolute path, str; empty with `annotations_only` or where the file is missing), `prompt` (str),
+            `group` (str: never split over training and test), `generator` (str: the finest published
+            configuration), `family` (str: the model that `generator` is a configuration of), and one float64
+            column `mos_<target>` per target. The index is 0..n-1 in the published order.
+
+        Raises:
+            DataNotFoundError: A file is not there; the message names the path and how to get it.
+            DataError: A file is not what it should be.
+        """
+
+    @cached_property
+    def _read(self) -> tuple[pd.DataFrame, tuple[Fault, ...]]:
+        table, faults = self.read()
+        return check_samples(table, self.targets, self.name), faults
+
+    @property
+    def samples(self) -> pd.DataFrame:
+        """The table of samples; see `read` for its columns."""
+        return self._read[0]
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """The faults that were met while reading."""
+        return self._read[1]
+
+    @property
+    def has_images(self) -> bool:
+        """Whether every row has an image file."""
+        return bool((self.samples["path"] != "").all())
+
+    @property
+    def missing_images(self) -> list[str]:
+        """File names of rows without an image, in order; all of them with `annotations_only`."""
+        table = self.samples
+        return list(dict.fromkeys(table.loc[table["path"] == "", "image"]))
+
+    def target(self, name: str) -> Target:
+        """The target called `name`; KeyError if there is none."""
+        return {target.name: target for target in self.targets}[name]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of everything in the annotations that a result can depend on; images have their own.
+
+        File locations do not enter, so copies on two machines agree.
+        """
+        table = self.samples
+        digest = hashlib.sha256(json.dumps([self.name, [t.name for t in self.targets]]).encode())
+        for column in sorted(set(table.columns) - {"path"}):
+            values = table[column]
+            rows = [v.hex() if isinstance(v, float) else str(v) for v in values.tolist()]
+            digest.update(json.dumps([column, rows], ensure_ascii=False).encode())
+        return digest.hexdigest()
+
+    def describe_sources(self) -> str:
+        """One line of manual steps for somebody who must fetch the files by hand."""
+        places = [f"{source.content}: {source.manual or source.location}" for source in self.sources]
+        return "; ".join(places) or "no public source is known"
+
+
+REQUIRED_COLUMNS: Mapping[str, type] = {
+    "image": str,
+    "path": str,
+    "prompt": str,
+    "group": str,
+    "generator": str,
+    "family": str,
+}
+
+
+def check_samples(table: pd.DataFrame, targets: tuple[Target, ...], name: str) -> pd.DataFrame:
+    """Check a table of samples against the contract of `Dataset.read`.
+
+    Raises:
+        DataError: A column is missing, the table is empty, or a MOS is not a finite number.
+    """
+    import numpy as np
+
+    if len(table) == 0:
+        raise DataError(f"data set '{name}': the annotation table has no rows; check that the file is complete")
+    for column in [*REQUIRED_COLUMNS, *(f"mos_{target.name}" for target in targets)]:
+        if column not in table.columns:
+            raise DataError(f"data set '{name}': column '{column}' is missing; there are: {', '.join(table.columns)}")
+    for target in targets:
+        mos = table[f"mos_{target.name}"].to_numpy(dtype=np.float64)
+        bad = np.flatnonzero(~np.isfinite(mos))
+        if bad.size:
+            first = table["image"].iloc[int(bad[0])]
+            raise DataError(
+                f"data set '{name}': {bad.size} MOS of '{target.name}' are not finite numbers (first: row "
+                f"{int(bad[0])}, {first}); mend or delete these rows"
+            )
+    if list(table.index) != list(range(len(table))):
+        raise DataError(f"data set '{name}': the index of the sample table must be 0..{len(table) - 1}")
+    return table

@@ -1,0 +1,1 @@
+"""Planning, running and storing the cells of a comparison."""
