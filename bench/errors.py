@@ -21,10 +21,7 @@ class UnknownNameError(AgiqaError):
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         names = sorted(known)
         close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-        if close:
-            known_part = f"did you mean {' or '.join(close)}?"
-        else:
-            known_part = f"known: {', '.join(names) or 'none'}"
+        known_part = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names) or 'none'}"
         super().__init__(f"unknown {kind} '{name}': {known_part}{' ' + hint if hint else ''}")
         self.name = name
         self.suggestions = tuple(close)

@@ -1,0 +1,60 @@
+"""The application: groups of commands, and how errors reach people."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from agiqa_bench import __version__
+from agiqa_bench.cli import methods, report, run, splits
+from agiqa_bench.errors import AgiqaError
+
+
+class OneLineErrors(TyperGroup):
+    """Prints the package's own errors in one line, without a traceback unless `--debug` is given."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; exit codes: 0 done, 1 a cell failed, 2 the request was wrong."""
+        try:
+            return super().invoke(ctx)
+        except AgiqaError as error:
+            if ctx.params.get("debug"):
+                raise
+            sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+            raise typer.Exit(error.exit_code) from error
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    name="agiqa-bench",
+    help="Compare methods for AI-generated image quality assessment: same splits, same metrics, nothing leaked.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"agiqa-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Compare methods for AI-generated image quality assessment: same splits, same metrics, nothing leaked."""
+
+
+app.command("run")(run.run)
+app.command("report")(report.report)
+app.add_typer(methods.app, name="methods")
+# app.add_typer(datasets.app, name="datasets")
+app.add_typer(splits.app, name="splits")

@@ -1,0 +1,18 @@
+"""Consoles of the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+PIPE_WIDTH = 150
+"""Columns where there is no terminal to ask: whole tables in a pipe, a file or a log."""
+
+
+def wide_console(**options: Any) -> Console:
+    """A console as wide as the terminal, or wide enough for whole tables where there is none."""
+    console = Console(**options)
+    if not console.is_terminal:
+        console.width = max(console.width, PIPE_WIDTH)
+    return console

@@ -1,0 +1,92 @@
+"""Progress of a run on a terminal: bars where somebody looks, one line per finished task elsewhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from agiqa_bench.execution.progress import Watcher
+
+
+class TerminalWatcher:
+    """Shows the run on a console: overall progress, the current cell, and its epochs or images."""
+
+    def __init__(self, console: Console) -> None:
+        """Prepare; nothing is drawn before `with`."""
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("eta"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._left: dict[str, int] = {}
+        self._seconds: dict[str, float] = {}
+        self._overall: TaskID | None = None
+        self._inner: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def say(self, line: str) -> None:
+        """One line above the bars."""
+        self._console.print(line, markup=False, highlight=False)
+
+    def start(self, cells: Mapping[str, int]) -> None:
+        """Open the overall bar."""
+        self._left = dict(cells)
+        self._overall = self._progress.add_task("cells", total=sum(cells.values()))
+        self._inner = self._progress.add_task("", total=None, visible=False)
+
+    def begin(self, label: str, what: str) -> None:
+        """Name what runs now."""
+        if self._inner is not None:
+            self._progress.reset(self._inner, description=f"{label}, {what}", total=None, visible=True)
+
+    def step(self, done: int, total: int, what: str) -> None:
+        """Move the inner bar."""
+        if self._inner is not None:
+            self._progress.update(self._inner, completed=done, total=total, description=what)
+
+    def finish(self, label: str, what: str, seconds: float, *, cells: int, error: str | None) -> None:
+        """Move the overall bar; without a terminal, print a line when a method is through."""
+        if self._overall is not None:
+            self._progress.advance(self._overall, cells)
+        self._left[label] = self._left.get(label, cells) - cells
+        self._seconds[label] = self._seconds.get(label, 0.0) + seconds
+        if error is not None:
+            self.say(f"{label}, {what}: failed after {seconds:.1f} s")
+        elif self._left[label] <= 0 and not self._console.is_terminal:
+            self.say(f"{label}: done after {self._seconds[label]:.1f} s")
+
+
+class _Forward(logging.Handler):
+    def __init__(self, watcher: Watcher) -> None:
+        super().__init__(logging.INFO)
+        self._watcher = watcher
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._watcher.say(record.getMessage())
+
+
+def forward_log(watcher: Watcher) -> None:
+    """Show what the package logs (downloads, mostly) as lines of the watcher."""
+    logger = logging.getLogger("agiqa_bench")
+    logger.handlers[:] = [_Forward(watcher)]
+    logger.setLevel(logging.INFO)

@@ -1,0 +1,305 @@
+"""`agiqa-bench run`: plan, compute what is missing, show the table."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from agiqa_bench.execution.plan import Plan
+    from agiqa_bench.execution.request import RunRequest
+    from agiqa_bench.execution.runner import Outcome
+
+_WHAT, _PROTOCOL, _COMPUTE = "What to compare", "Protocol", "How to compute"
+
+
+def run(
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            "--methods",
+            "-m",
+            metavar="NAMES",
+            help="all, or names separated by commas; name[key=value] changes a setting.  [default: all]",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", "-d", metavar="NAME", help="A name, or a table file.", rich_help_panel=_WHAT),
+    ] = None,
+    targets: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Only these targets, e.g. quality.", rich_help_panel=_WHAT),
+    ] = None,
+    data_root: Annotated[
+        Path | None,
+        typer.Option(help="Folder with the data sets; also AGIQA_DATA.", rich_help_panel=_WHAT),
+    ] = None,
+    annotations_only: Annotated[
+        bool | None,
+        typer.Option("--annotations-only", help="Use no image: only methods that need none.", rich_help_panel=_WHAT),
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Download the data set if it is not there.", rich_help_panel=_WHAT)
+    ] = False,
+    plugin: Annotated[
+        list[Path] | None,
+        typer.Option(help="Python file with methods or data sets; may be repeated.", rich_help_panel=_WHAT),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="grouped, image or generator.  [default: grouped]", rich_help_panel=_PROTOCOL),
+    ] = None,
+    splits: Annotated[
+        Path | None,
+        typer.Option(help="Splits from a file of 'splits export' instead.", rich_help_panel=_PROTOCOL),
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option(help="Number of random splits.  [default: 10]", rich_help_panel=_PROTOCOL)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Changes splits and training.  [default: 0]", rich_help_panel=_PROTOCOL)
+    ] = None,
+    select: Annotated[
+        str | None,
+        typer.Option(
+            help="Which epoch counts: last, validation, or test (optimistic).  [default: validation]",
+            rich_help_panel=_PROTOCOL,
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Settings of methods: paper, quick, or auto (quick on the demo).  [default: auto]",
+            rich_help_panel=_PROTOCOL,
+        ),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="CLIP for methods that have one: ViT-B-32:openai, ViT-B-32:/path/to/file, demo-vit ...",
+            rich_help_panel=_PROTOCOL,
+        ),
+    ] = None,
+    stand_ins: Annotated[
+        bool | None,
+        typer.Option(
+            "--stand-ins/--no-stand-ins",
+            help="Where weights cannot be had: run with a stand-in under its own name, or skip.  [default: stand-ins]",
+            rich_help_panel=_PROTOCOL,
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="METHOD.KEY=VALUE", help="May be repeated.", rich_help_panel=_PROTOCOL),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML file with these options; the command line wins.", rich_help_panel=_PROTOCOL),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu or cuda:N.  [default: auto]", rich_help_panel=_COMPUTE)
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32, bf16 or fp16.  [default: float32]", rich_help_panel=_COMPUTE)
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="For every method.", rich_help_panel=_COMPUTE)] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", help="Processes.  [default: 1]", rich_help_panel=_COMPUTE)
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder.  [default: results/runs/<data set>]", rich_help_panel=_COMPUTE),
+    ] = None,
+    offline: Annotated[
+        bool | None, typer.Option("--offline", help="Never touch the network.", rich_help_panel=_COMPUTE)
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan and stop.", rich_help_panel=_COMPUTE)
+    ] = False,
+) -> None:
+    """Compare methods on a data set and show the table. The same command again computes only what is missing."""
+    from agiqa_bench.execution.request import build_request, parse_setting
+
+    parsed: dict[str, dict[str, Any]] = {}
+    for text in settings or ():
+        method, key, value = parse_setting(text)
+        parsed.setdefault(method, {})[key] = value
+    options: dict[str, Any] = {
+        "methods": methods,
+        "dataset": dataset,
+        "targets": None if targets is None else tuple(part.strip() for part in targets.split(",") if part.strip()),
+        "data_root": data_root,
+        "annotations_only": annotations_only,
+        "plugins": tuple(plugin) if plugin else None,
+        "split": split,
+        "splits_file": splits,
+        "repeats": repeats,
+        "seed": seed,
+        "select": select,
+        "preset": preset,
+        "backbone": backbone,
+        "stand_ins": stand_ins,
+        "settings": parsed or None,
+        "device": device,
+        "precision": precision,
+        "batch_size": batch_size,
+        "jobs": jobs,
+        "output": output,
+        "offline": offline or (True if os.environ.get("AGIQA_OFFLINE", "") not in ("", "0") else None),
+    }
+    request = build_request(config, {key: value for key, value in options.items() if value is not None})
+    raise typer.Exit(_run(request, download=download, dry_run=dry_run))
+
+
+def _run(request: RunRequest, *, download: bool, dry_run: bool) -> int:
+    from rich.console import Console
+
+    from agiqa_bench.cli.console import wide_console
+    from agiqa_bench.cli.progress import TerminalWatcher, forward_log
+    from agiqa_bench.execution.runner import run as run_plan
+    from agiqa_bench.execution.store import Store
+    from agiqa_bench.plugins import load_plugin
+
+    if request.offline:
+        os.environ.update(AGIQA_OFFLINE="1", HF_HUB_OFFLINE="1")
+    for file in request.plugins:
+        load_plugin(file)
+    shown, told = wide_console(), Console(stderr=True)
+    watcher = TerminalWatcher(told)
+    forward_log(watcher)
+    with told.status("planning"):
+        plan = None if download else _plan_or_none(request, watcher, asks=sys.stdin.isatty() and told.is_terminal)
+    if plan is None:
+        plan = _download_and_plan(request, watcher, agreed=download)
+    store = Store(request.output or Path("results") / "runs" / plan.dataset.name)
+    plan.find_results(store)
+    _show_plan(plan, store, shown)
+    if dry_run:
+        return 0
+    store.prepare()
+    _store_splits(plan, store)
+    try:
+        with watcher:
+            outcome = run_plan(plan, store, watcher, request.jobs)
+    finally:
+        shown.print(_written_table(store, shown))
+    _show_ending(outcome, store, told)
+    if outcome.interrupted:
+        return 130
+    return 1 if outcome.failures else 0
+
+
+def _plan_or_none(request: RunRequest, watcher: Any, *, asks: bool) -> Plan | None:
+    """The plan; None if the data set is not there and somebody can be asked whether to download it."""
+    from agiqa_bench.errors import DataNotFoundError
+    from agiqa_bench.execution.plan import make_plan
+
+    try:
+        return make_plan(request, watcher.say)
+    except DataNotFoundError:
+        if asks:
+            return None
+        raise
+
+
+def _download_and_plan(request: RunRequest, watcher: Any, *, agreed: bool) -> Plan:
+    from agiqa_bench.data.catalogue import open_dataset
+    from agiqa_bench.data.download import download
+    from agiqa_bench.data.roots import data_root
+    from agiqa_bench.errors import DataNotFoundError
+    from agiqa_bench.execution.plan import make_plan
+
+    dataset = open_dataset(request.dataset, request.data_root, annotations_only=request.annotations_only)
+    try:
+        complete = request.annotations_only or dataset.has_images
+        reason = f"images of '{dataset.name}' are missing"
+    except DataNotFoundError as error:
+        complete, reason = False, str(error)
+    if not complete:
+        if not agreed:
+            watcher.say(reason)
+            if not typer.confirm(f"Download {dataset.title} now?", err=True):
+                raise DataNotFoundError(reason)
+        download(dataset, data_root(request.data_root), watcher.say)
+    return make_plan(request, watcher.say)
+
+
+def _show_plan(plan: Plan, store: Any, console: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    dataset = plan.dataset
+    synthetic = " · synthetic, rated by a simulated panel" if dataset.synthetic else ""
+    console.print(
+        Text(f"{dataset.title}: {len(dataset.samples)} rows, {dataset.samples['group'].nunique()} groups{synthetic}")
+    )
+    for fault in dataset.faults:
+        console.print(Text(f"  note: {fault.message}", style="dim"))
+    protocol = plan.protocol
+    leak = f"{protocol['leaked_prompts']:.0%} of the test images have their prompt group in the training part"
+    console.print(Text(f"{len(plan.splits)} splits, {plan.rule}: {leak}"))
+    grid = Table(title=f"Plan · {plan.device} · {store.root}", title_style="bold", title_justify="left")
+    for title in ("Method", "Targets", "Weights"):
+        grid.add_column(title, overflow="fold")
+    grid.add_column("Cached", justify="right")
+    grid.add_column("To compute", justify="right")
+    grid.add_column("Note", overflow="fold")
+    for method in plan.methods:
+        weights = ", ".join(weights.name for weights in method.weights)
+        if method.skip is not None:
+            grid.add_row(Text(method.display), "", "", "", "", Text(f"skipped: {method.skip}", style="yellow"))
+            continue
+        cells = [str(len(method.cells) - len(method.missing)), str(len(method.missing))]
+        targets = ", ".join(method.context.targets)
+        grid.add_row(Text(method.display), targets, Text(weights or "none"), *cells, Text(method.note))
+    for name, reason in plan.unusable.items():
+        grid.add_row(Text(name), "", "", "", "", Text(f"cannot be used: {reason}", style="yellow"))
+    console.print(grid)
+
+
+def _store_splits(plan: Plan, store: Any) -> None:
+    from agiqa_bench.evaluation.split_file import export_splits
+
+    file = store.root / "splits" / f"{plan.protocol['splits_digest'][:16]}.json"
+    if not file.exists():
+        export_splits(
+            file,
+            plan.splits,
+            plan.dataset.samples,
+            dataset=plan.dataset.name,
+            fingerprint=plan.dataset.fingerprint,
+            rule=plan.rule,
+            seed=plan.request.seed,
+        )
+
+
+def _written_table(store: Any, console: Console) -> Any:
+    """Write table.csv, table.md and costs.csv, and give the table for the terminal."""
+    from agiqa_bench.cli.report import write_tables
+    from agiqa_bench.reporting.results import read_results
+    from agiqa_bench.reporting.table import build_table
+    from agiqa_bench.reporting.terminal import to_terminal
+
+    table = build_table(read_results(store))
+    write_tables(table, store.root)
+    console.print()
+    return to_terminal(table)
+
+
+def _show_ending(outcome: Outcome, store: Any, console: Console) -> None:
+    for label, what, line in outcome.failures:
+        console.print(f"failed: {label}, {what}: {line}", style="red", markup=False, highlight=False)
+    counts = f"{outcome.computed} cells computed, {outcome.reused} reused"
+    if outcome.failures:
+        counts += f"; tracebacks in {store.root / 'failures'}"
+    if outcome.interrupted:
+        counts += "; stopped by Ctrl-C: the same command goes on from here"
+    console.print(f"{counts}. Tables: {store.root / 'table.csv'}, table.md, costs.csv", markup=False, highlight=False)

@@ -1,0 +1,232 @@
+"""The contract that every method keeps, as checks that run on any of them: built-in, installed, or a file.
+
+The checks fit and score a method on a slice of the `demo` data set with its `quick` preset.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from agiqa_bench.data.catalogue import open_dataset
+from agiqa_bench.data.samples import Samples
+from agiqa_bench.errors import AgiqaError, HiddenMOSError
+from agiqa_bench.evaluation.splits import Split, make_splits
+from agiqa_bench.execution.cell import fit_and_predict, predict, seed_everything
+from agiqa_bench.method import Context, Method, MethodConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from agiqa_bench.data.image_cache import ImageCache
+
+GROUPS = 8
+"""Prompts of the demo data set that the checks use."""
+
+KINDS = {"quality", "alignment", "authenticity", "*"}
+
+TOLERANCE = 1e-5
+"""How far scores may differ where only the order of floating-point sums may (batches composed otherwise)."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """The result of one check.
+
+    Attributes:
+        name: What the contract asks for, in a few words.
+        passed: True, False, or None if the check does not apply.
+        detail: What was found, in one line.
+    """
+
+    name: str
+    passed: bool | None
+    detail: str = ""
+
+
+class Broken(Exception):  # noqa: N818 - it never leaves this module
+    """A check found that the contract is not kept."""
+
+
+@dataclass
+class Bench:
+    """A small data set with a split, and ways to run the method under test on it."""
+
+    cls: type[Method]
+    config: MethodConfig
+    table: pd.DataFrame
+    images: ImageCache | None
+    context: Context
+    split: Split
+
+    def samples(self, table: pd.DataFrame | None = None) -> Samples:
+        """All rows, of `table` if given."""
+        return Samples(self.table if table is None else table, self.context.targets, self.images)
+
+    def method(self) -> Method:
+        """A fresh instance."""
+        return self.cls(self.config, self.context)
+
+    def scores(self, table: pd.DataFrame | None = None) -> npt.NDArray[np.float64]:
+        """Scores of the test rows after fitting a fresh instance."""
+        return fit_and_predict(self.method(), self.samples(table), self.split)[0]
+
+    @cached_property
+    def reference(self) -> npt.NDArray[np.float64]:
+        """The scores that the other runs are held against."""
+        return self.scores()
+
+
+def check_method(cls: type[Method]) -> Iterator[Check]:
+    """Run every check on a method class, in order; stops where later checks cannot mean anything."""
+    yield _run("class data are complete", lambda: _class_data(cls))
+    yield _run("settings refuse unknown keys and are frozen", lambda: _settings(cls))
+    try:
+        bench = _bench(cls)
+        reason = cls.skip(bench.config, bench.context)
+    except AgiqaError as error:
+        yield Check("a skip is said in one line", None, str(error))
+        return
+    yield _run("a skip is said in one line", lambda: _skip(reason))
+    if reason is not None:
+        yield Check("scores", None, f"skipped here: {reason}")
+        return
+    yield from _score_checks(cls, bench)
+
+
+def _score_checks(cls: type[Method], bench: Bench) -> Iterator[Check]:
+    first = _run("scores are finite and of the right shape", lambda: _shape(bench))
+    yield first
+    if not first.passed:
+        return
+    yield _run("the same seed gives the same scores", lambda: _deterministic(bench))
+    yield _run("test MOS cannot be read and do not count", lambda: _blind(bench))
+    yield _run("the order of samples does not matter", lambda: _order(bench))
+    if cls.trainable:
+        yield Check("a zero-shot score depends on its own sample alone", None, "trained method")
+    else:
+        yield _run("a zero-shot score depends on its own sample alone", lambda: _alone(bench))
+
+
+def _run(name: str, check: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, check())
+    except Broken as broken:
+        return Check(name, False, str(broken))
+    except Exception as error:  # noqa: BLE001 - a method under test may fail in any way
+        return Check(name, False, f"{type(error).__name__}: {error}")
+
+
+def _bench(cls: type[Method]) -> Bench:
+    dataset = open_dataset("demo", annotations_only=not cls.uses_images)
+    table = dataset.samples
+    kept = sorted(set(table["group"]))[:GROUPS]
+    table = table[table["group"].isin(kept)].reset_index(drop=True)
+    images = None
+    if cls.uses_images:
+        from pathlib import Path
+
+        from agiqa_bench.data.image_cache import ImageCache
+
+        images = ImageCache([Path(path) for path in table["path"]])
+    targets = tuple(target.name for target in dataset.targets if target.judges(cls.targets))
+    context = Context(
+        dataset="demo",
+        targets=targets or ("quality",),
+        mos_ranges={target.name: target.mos_range for target in dataset.targets},
+        seed=1,
+        selection="validation",
+        offline=True,
+    )
+    config = cls.Config.model_validate(dict(cls.presets.get("quick", {})))
+    cls.weights(config, context)
+    split = make_splits(table, "demo", repeats=1)[0]
+    return Bench(cls, config, table, images, context, split)
+
+
+def _class_data(cls: type[Method]) -> str:
+    for attribute in ("name", "title"):
+        value = getattr(cls, attribute, None)
+        if not isinstance(value, str) or not value:
+            raise Broken(f"{cls.__name__}.{attribute} must be a text, it is {value!r}")
+    if not isinstance(cls.targets, tuple) or not cls.targets:
+        raise Broken(f"{cls.__name__}.targets must be a tuple of kinds of rating, it is {cls.targets!r}")
+    return f"{cls.name}: {', '.join(cls.targets)}" + ("" if set(cls.targets) <= KINDS else " (a kind of its own)")
+
+
+def _settings(cls: type[Method]) -> str:
+    try:
+        cls.Config.model_validate({"no_such_setting_of_any_method": 1})
+    except ValidationError:
+        pass
+    else:
+        raise Broken('Config takes unknown keys: derive it from MethodConfig, or set extra="forbid"')
+    if not cls.Config.model_config.get("frozen"):
+        raise Broken("Config is not frozen: derive it from MethodConfig")
+    return ", ".join(cls.Config.model_fields) or "no settings"
+
+
+def _skip(reason: Any) -> str:
+    if reason is not None and (not isinstance(reason, str) or not reason.strip() or "\n" in reason):
+        raise Broken(f"skip must return None or one line, it returned {reason!r}")
+    return reason or "runs here"
+
+
+def _shape(bench: Bench) -> str:
+    scores = bench.reference
+    return f"{scores.shape[0]} x {scores.shape[1]}, {scores.min():.3g} to {scores.max():.3g}"
+
+
+def _deterministic(bench: Bench) -> str:
+    # Whatever ran before in this process must not count.
+    random.seed(99)
+    np.random.seed(99)
+    if not np.array_equal(bench.reference, bench.scores()):
+        raise Broken("two runs with the same seed differ: draw from context.seed, or from what the harness has seeded")
+    return "two runs agree to the last digit"
+
+
+def _blind(bench: Bench) -> str:
+    table = bench.table.copy()
+    for target in bench.context.targets:
+        column = f"mos_{target}"
+        table.loc[bench.split.test, column] = table.loc[bench.split.test, column].to_numpy()[::-1]
+    if not np.array_equal(bench.reference, bench.scores(table)):
+        raise Broken("scores change with the MOS of the test samples")
+    hidden = bench.samples().subset(bench.split.test).hidden()
+    try:
+        _ = hidden.mos
+    except HiddenMOSError:
+        return "scores are the same for other test MOS"
+    raise Broken("the MOS of samples to predict can be read")
+
+
+def _order(bench: Bench) -> str:
+    order = np.random.RandomState(7).permutation(len(bench.split.test))
+    method = bench.method()
+    samples = bench.samples()
+    seed_everything(bench.context.seed)
+    train_rows, validation_rows = bench.split.training(bench.context.selection, selects_epoch=method.selects_epoch)
+    method.fit(samples.subset(train_rows), None if validation_rows is None else samples.subset(validation_rows))
+    shuffled, _ = predict(method, samples.subset(bench.split.test[order]))
+    return _agree(bench.reference[order], shuffled, "samples in another order")
+
+
+def _alone(bench: Bench) -> str:
+    few = bench.split.test[:3]
+    scores, _ = predict(bench.method(), bench.samples().subset(few))
+    return _agree(bench.reference[:3], scores, "fewer samples at a time")
+
+
+def _agree(expected: npt.NDArray[np.float64], found: npt.NDArray[np.float64], what: str) -> str:
+    worst = float(np.max(np.abs(expected - found) / np.maximum(1.0, np.abs(expected))))
+    if worst > TOLERANCE:
+        raise Broken(f"{what} change a score by {worst:.2g}")
+    return f"largest difference {worst:.1g}"

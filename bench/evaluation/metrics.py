@@ -1,0 +1,395 @@
+"""Metrics: how well scores agree with MOS. Scores are higher-is-better, correlations keep their sign.
+
+A value that is not defined (nothing varies, too few images, a fit that does not converge) is None, and the reason is
+kept; it is never NaN, and never 0 by accident.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from agiqa_bench.errors import PredictionError
+
+Vector = npt.NDArray[np.float64]
+Metric = Callable[[npt.ArrayLike, npt.ArrayLike], float | None]
+
+ROUNDING = 1e-13
+"""Values whose distance from their mean, relative to it, is below this count as equal; scipy's own limit for PLCC."""
+MIN_FIT = 5
+"""Fewest images for a fit with four parameters."""
+MAX_EVALUATIONS = 10_000
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """How a metric is shown.
+
+    Attributes:
+        key: Its key in `Metrics`.
+        title: Column heading.
+        better: Whether a higher or a lower value is better.
+        decimals: Decimals in tables.
+        explanation: One line for legends.
+    """
+
+    key: str
+    title: str
+    better: Literal["higher", "lower"]
+    decimals: int
+    explanation: str
+
+
+METRICS: tuple[MetricInfo, ...] = (
+    MetricInfo("srcc", "SRCC", "higher", 4, "Spearman's rank correlation of scores and MOS"),
+    MetricInfo("plcc", "PLCC", "higher", 4, "Pearson's linear correlation of scores and MOS, nothing fitted"),
+    MetricInfo("plcc_fitted", "PLCC (fit)", "higher", 4, "PLCC after a 4-parameter logistic fit on the test images"),
+    MetricInfo("krcc", "KRCC", "higher", 4, "Kendall's rank correlation (tau-b)"),
+    MetricInfo("rmse_fitted", "RMSE (fit)", "lower", 4, "root mean square error after that fit, in units of MOS"),
+    MetricInfo(
+        "srcc_within_generator",
+        "SRCC in generator",
+        "higher",
+        4,
+        "SRCC among the images of one generator, averaged with their numbers",
+    ),
+    MetricInfo(
+        "srcc_within_prompt",
+        "SRCC in prompt",
+        "higher",
+        4,
+        "SRCC among the images of one prompt, averaged with their numbers",
+    ),
+)
+
+
+class Metrics(TypedDict):
+    """All metrics of one target on one set of images; can be written as JSON.
+
+    `undefined` gives the reason for each value that is None. `per_generator` holds n, srcc, plcc, krcc and a dict
+    `undefined` for each generator, in the order of their names. `within` says what the two within-values rest on.
+    """
+
+    n: int
+    srcc: float | None
+    plcc: float | None
+    plcc_fitted: float | None
+    krcc: float | None
+    rmse_fitted: float | None
+    srcc_within_generator: float | None
+    srcc_within_prompt: float | None
+    undefined: dict[str, str]
+    per_generator: dict[str, GeneratorMetrics]
+    within: dict[str, WithinDetail]
+
+
+class GeneratorMetrics(TypedDict):
+    """The correlations inside one generator's images."""
+
+    n: int
+    srcc: float | None
+    plcc: float | None
+    krcc: float | None
+    undefined: dict[str, str]
+
+
+class WithinDetail(TypedDict):
+    """What a value of `within` rests on.
+
+    `labels` and `rows` count what was averaged; `left_out` counts the labels in which there is nothing to rank (one
+    row, or constant MOS); `flat` counts those among `labels` in which the scores do not vary, taken as 0; `reason`
+    says why the value is None, and is empty otherwise.
+    """
+
+    labels: int
+    rows: int
+    left_out: int
+    flat: int
+    reason: str
+
+
+def undefined_reason(scores: npt.ArrayLike, mos: npt.ArrayLike) -> str:
+    """Why no correlation of these is defined, in one line; empty if it is.
+
+    Raises:
+        PredictionError: As `srcc`.
+    """
+    x, y = _vectors(scores, mos)
+    if x.size < 2:
+        return f"a correlation needs at least 2 images, there are {x.size}"
+    if _constant(x):
+        return "the scores do not vary"
+    return "the MOS do not vary" if _constant(y) else ""
+
+
+def _vectors(scores: npt.ArrayLike, mos: npt.ArrayLike) -> tuple[Vector, Vector]:
+    x, y = np.asarray(scores, dtype=np.float64), np.asarray(mos, dtype=np.float64)
+    if x.ndim != 1 or x.shape != y.shape:
+        raise PredictionError(f"scores {x.shape} and MOS {y.shape} must be two vectors of one length")
+    for name, values in (("scores", x), ("MOS", y)):
+        bad = np.flatnonzero(~np.isfinite(values))
+        if bad.size:
+            raise PredictionError(f"{bad.size} of {values.size} {name} are not finite numbers, the first at {bad[0]}")
+    return x, y
+
+
+def _constant(values: Vector) -> bool:
+    """Whether values are equal, or differ by rounding only: their ranks and correlations would be noise."""
+    if np.all(values == values[0]):
+        return True
+    with np.errstate(over="ignore"):
+        mean = values.mean()
+        return bool(np.linalg.norm(values - mean) < ROUNDING * abs(mean))
+
+
+def _correlation(compute: Callable[[Vector, Vector], Any], scores: npt.ArrayLike, mos: npt.ArrayLike) -> float | None:
+    x, y = _vectors(scores, mos)
+    if undefined_reason(x, y):
+        return None
+    with np.errstate(all="ignore"):  # numbers near the limits of float64 end as NaN, which becomes None here
+        value = float(compute(x, y))
+    return value if np.isfinite(value) else None
+
+
+def srcc(scores: npt.ArrayLike, mos: npt.ArrayLike) -> float | None:
+    """Spearman's rank correlation, ties averaged: `scipy.stats.spearmanr`.
+
+    Args:
+        scores: Finite scores (n,), higher is better.
+        mos: Finite MOS (n,).
+
+    Returns:
+        A value in [-1, 1], or None where it is not defined; see `undefined_reason`.
+
+    Raises:
+        PredictionError: The shapes differ, or a value is not a finite number.
+    """
+    from scipy.stats import spearmanr
+
+    return _correlation(lambda x, y: spearmanr(x, y).statistic, scores, mos)
+
+
+def plcc(scores: npt.ArrayLike, mos: npt.ArrayLike) -> float | None:
+    """Pearson's linear correlation: `scipy.stats.pearsonr`; arguments, result and errors as `srcc`."""
+    from scipy.stats import pearsonr
+
+    return _correlation(lambda x, y: pearsonr(x, y).statistic, scores, mos)
+
+
+def krcc(scores: npt.ArrayLike, mos: npt.ArrayLike) -> float | None:
+    """Kendall's rank correlation, tau-b: `scipy.stats.kendalltau`; arguments, result and errors as `srcc`."""
+    from scipy.stats import kendalltau
+
+    return _correlation(lambda x, y: kendalltau(x, y, variant="b").statistic, scores, mos)
+
+
+@dataclass(frozen=True)
+class LogisticFit:
+    """The 4-parameter logistic f(s) = (b1 - b2) / (1 + exp(-(s - b3) / |b4|)) + b2 of VQEG's reports.
+
+    Attributes:
+        b1: Limit for high scores, in units of MOS.
+        b2: Limit for low scores, in units of MOS.
+        b3: Score in the middle.
+        b4: Width in units of the score, not 0.
+    """
+
+    b1: float
+    b2: float
+    b3: float
+    b4: float
+
+    def __call__(self, scores: npt.ArrayLike) -> Vector:
+        """Map scores (n,) to the scale of MOS, float64 (n,)."""
+        return _logistic(np.array([self.b1, self.b2, self.b3, self.b4]), np.asarray(scores, dtype=np.float64))
+
+
+def _logistic(b: Vector, x: Vector) -> Vector:
+    from scipy.special import expit
+
+    return np.asarray((b[0] - b[1]) * expit((x - b[2]) / abs(b[3])) + b[1])
+
+
+def _logistic_jacobian(b: Vector, x: Vector) -> Vector:
+    from scipy.special import expit
+
+    z = (x - b[2]) / abs(b[3])
+    p = expit(z)
+    slope = (b[0] - b[1]) * p * (1 - p)
+    return np.stack([p, 1 - p, -slope / abs(b[3]), -slope * z / b[3]], axis=1)
+
+
+def fit_logistic(scores: npt.ArrayLike, mos: npt.ArrayLike) -> LogisticFit | None:
+    """Fit the 4-parameter logistic to MOS by least squares (Levenberg-Marquardt).
+
+    It starts at b1 = highest MOS, b2 = lowest MOS, b3 = mean score, b4 = standard deviation of the scores / 4, so
+    equal input gives equal output.
+
+    Args:
+        scores: Finite scores (n,), higher is better.
+        mos: Finite MOS (n,).
+
+    Returns:
+        The fit, or None if there are fewer than 5 images, nothing varies, or the fit does not converge.
+
+    Raises:
+        PredictionError: As `srcc`.
+    """
+    from scipy.optimize import least_squares
+
+    x, y = _vectors(scores, mos)
+    if x.size < MIN_FIT or undefined_reason(x, y):
+        return None
+
+    def residual(b: Vector) -> Vector:
+        return _logistic(b, x) - y
+
+    def jacobian(b: Vector) -> Vector:
+        return _logistic_jacobian(b, x)
+
+    start = np.array([y.max(), y.min(), x.mean(), x.std() / 4])
+    with np.errstate(all="ignore"):
+        try:
+            found = least_squares(residual, start, jacobian, method="lm", x_scale="jac", max_nfev=MAX_EVALUATIONS)
+        except ValueError:  # the search ran into numbers that are not finite
+            return None
+    if not found.success or not np.all(np.isfinite(found.x)) or found.x[3] == 0:
+        return None
+    return LogisticFit(*(float(value) for value in found.x))
+
+
+def plcc_fitted(scores: npt.ArrayLike, mos: npt.ArrayLike) -> float | None:
+    """PLCC of MOS and the scores mapped by `fit_logistic`; arguments and errors as `srcc`.
+
+    Returns:
+        A value in [-1, 1], negative where the fit falls with the score: the mapping may bend a method's scale, but a
+        method that ranks the wrong way round must not gain by it. None where there is no fit, or a constant one.
+    """
+    return _after_fit(*_vectors(scores, mos))[0]
+
+
+def rmse_fitted(scores: npt.ArrayLike, mos: npt.ArrayLike) -> float | None:
+    """Root mean square error, in units of MOS, after `fit_logistic`; None where there is no fit; as `srcc` else."""
+    return _after_fit(*_vectors(scores, mos))[1]
+
+
+def _after_fit(scores: Vector, mos: Vector) -> tuple[float | None, float | None]:
+    fit = fit_logistic(scores, mos)
+    if fit is None:
+        return None, None
+    mapped = fit(scores)
+    correlation = plcc(mapped, mos)
+    if correlation is not None and fit.b1 < fit.b2:
+        correlation = -correlation
+    return correlation, float(np.sqrt(np.mean((mapped - mos) ** 2)))
+
+
+def within(
+    scores: npt.ArrayLike, mos: npt.ArrayLike, labels: Sequence[str], metric: Metric = srcc, kind: str = "label"
+) -> tuple[float | None, WithinDetail]:
+    """Correlation inside the rows of each label, averaged with their numbers of rows.
+
+    Labels with one row or constant MOS are left out: there is nothing to rank. Where only the scores are constant a
+    label counts as 0, because the method fails to rank there, unless that is so everywhere: then it does not claim
+    to rank inside a label at all, and the value is not defined.
+
+    Args:
+        scores: Finite scores (n,), higher is better.
+        mos: Finite MOS (n,).
+        labels: Label of each row, length n.
+        metric: The correlation.
+        kind: What a label is, for the reason, e.g. `prompt`.
+
+    Returns:
+        The average or None, and what it rests on.
+
+    Raises:
+        PredictionError: As `srcc`, or there are not n labels.
+    """
+    x, y = _vectors(scores, mos)
+    total, detail = 0.0, WithinDetail(labels=0, rows=0, left_out=0, flat=0, reason="")
+    for rows in _rows_by_label(labels, x.size).values():
+        if rows.size < 2 or _constant(y[rows]):
+            detail["left_out"] += 1
+            continue
+        value = metric(x[rows], y[rows])
+        detail["labels"] += 1
+        detail["rows"] += rows.size
+        detail["flat"] += value is None
+        total += rows.size * (value or 0.0)
+    if not detail["labels"]:
+        detail["reason"] = f"no {kind} has two images with different MOS"
+    elif detail["flat"] == detail["labels"]:
+        detail["reason"] = f"the scores do not vary inside any {kind}"
+    return None if detail["reason"] else total / detail["rows"], detail
+
+
+def _rows_by_label(labels: Sequence[str], n: int) -> dict[str, npt.NDArray[np.int64]]:
+    if len(labels) != n:
+        raise PredictionError(f"{len(labels)} labels for {n} scores: give one for each")
+    if not n:
+        return {}
+    names, codes = np.unique(np.asarray(labels, dtype=object), return_inverse=True)
+    order = np.argsort(codes, kind="stable")
+    parts = np.split(order, np.cumsum(np.bincount(codes))[:-1])
+    return {str(name): rows for name, rows in zip(names, parts, strict=True)}
+
+
+def evaluate(scores: npt.ArrayLike, mos: npt.ArrayLike, generators: Sequence[str], prompts: Sequence[str]) -> Metrics:
+    """Compute all metrics of one target.
+
+    Args:
+        scores: Finite scores (n,), higher is better.
+        mos: Finite MOS (n,).
+        generators: Generator configuration of each image, length n.
+        prompts: Label of the prompt of each image, length n.
+
+    Raises:
+        PredictionError: As `within`.
+    """
+    x, y = _vectors(scores, mos)
+    fitted, rmse = _after_fit(x, y)
+    by_generator, generator_detail = within(x, y, generators, kind="generator")
+    by_prompt, prompt_detail = within(x, y, prompts, kind="prompt")
+    plain = _correlations(x, y)
+    undefined = dict(plain["undefined"])
+    if fitted is None:
+        undefined["plcc_fitted"] = _no_fit_reason(x, y) if rmse is None else "the fitted logistic is constant"
+    if rmse is None:
+        undefined["rmse_fitted"] = _no_fit_reason(x, y)
+    for name, detail in (("generator", generator_detail), ("prompt", prompt_detail)):
+        if detail["reason"]:
+            undefined[f"srcc_within_{name}"] = detail["reason"]
+    rows = _rows_by_label(generators, x.size)
+    return Metrics(
+        n=x.size,
+        srcc=plain["srcc"],
+        plcc=plain["plcc"],
+        plcc_fitted=fitted,
+        krcc=plain["krcc"],
+        rmse_fitted=rmse,
+        srcc_within_generator=by_generator,
+        srcc_within_prompt=by_prompt,
+        undefined=undefined,
+        per_generator={name: _correlations(x[part], y[part]) for name, part in rows.items()},
+        within={"generator": generator_detail, "prompt": prompt_detail},
+    )
+
+
+def _correlations(x: Vector, y: Vector) -> GeneratorMetrics:
+    values = {"srcc": srcc(x, y), "plcc": plcc(x, y), "krcc": krcc(x, y)}
+    reason = undefined_reason(x, y) or "the values are too small or too large to compute with"
+    undefined = {key: reason for key, value in values.items() if value is None}
+    return GeneratorMetrics(
+        n=x.size, srcc=values["srcc"], plcc=values["plcc"], krcc=values["krcc"], undefined=undefined
+    )
+
+
+def _no_fit_reason(x: Vector, y: Vector) -> str:
+    if x.size < MIN_FIT:
+        return f"a 4-parameter fit needs at least {MIN_FIT} images, there are {x.size}"
+    return undefined_reason(x, y) or "the logistic fit did not converge"

@@ -1,0 +1,158 @@
+"""One cell: fit on training samples, score test samples, compute the metrics."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from agiqa_bench.data.samples import Samples
+from agiqa_bench.errors import PredictionError
+from agiqa_bench.evaluation.metrics import evaluate
+from agiqa_bench.evaluation.splits import Split
+from agiqa_bench.method import Method
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a cell cost.
+
+    Attributes:
+        fit_seconds: Wall time of `fit`.
+        predict_seconds: Wall time of `predict`.
+        predicted: Number of samples that were scored in that time.
+        peak_device_bytes: Peak memory on the CUDA device; None on the CPU.
+    """
+
+    fit_seconds: float
+    predict_seconds: float
+    predicted: int
+    peak_device_bytes: int | None = None
+
+
+def fit_and_predict(method: Method, samples: Samples, split: Split) -> tuple[npt.NDArray[np.float64], Costs]:
+    """Run one repeat of a trained method.
+
+    Args:
+        method: A fresh instance.
+        samples: All rows of the data set.
+        split: The repeat's rows.
+
+    Returns:
+        Scores of the test rows, float64 (n_test, n_targets), higher is better.
+
+    Raises:
+        PredictionError: The scores are not finite numbers of the right shape.
+    """
+    context = method.context
+    seed_everything(context.seed)
+    train_rows, validation_rows = split.training(context.selection, selects_epoch=method.selects_epoch)
+    train = samples.subset(train_rows)
+    validation = None if validation_rows is None else samples.subset(validation_rows)
+    with PeakMemory(context.device) as memory:
+        started = time.perf_counter()
+        method.fit(train, validation)
+        fitted = time.perf_counter()
+        scores, predict_seconds = predict(method, samples.subset(split.test))
+    costs = Costs(fitted - started, predict_seconds, len(split.test), memory.peak)
+    return scores, costs
+
+
+def score_all(method: Method, samples: Samples) -> tuple[npt.NDArray[np.float64], Costs]:
+    """Score every row of a data set with a zero-shot method; float64 (n, n_targets), higher is better."""
+    seed_everything(method.context.seed)
+    with PeakMemory(method.context.device) as memory:
+        scores, seconds = predict(method, samples)
+    return scores, Costs(0.0, seconds, len(samples), memory.peak)
+
+
+def predict(method: Method, samples: Samples) -> tuple[npt.NDArray[np.float64], float]:
+    """Scores of samples whose MOS are out of reach, checked, and the seconds that it took."""
+    started = time.perf_counter()
+    raw = method.predict(samples.hidden())
+    seconds = time.perf_counter() - started
+    return check_scores(raw, samples, method.name), seconds
+
+
+def check_scores(raw: npt.ArrayLike, samples: Samples, name: str) -> npt.NDArray[np.float64]:
+    """Bring scores to float64 (n, n_targets); one score per sample stands for every target.
+
+    Raises:
+        PredictionError: A wrong shape, or a score that is missing or not finite.
+    """
+    try:
+        scores = np.asarray(raw, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise PredictionError(f"method '{name}': predict returned something that is not numbers ({error})") from error
+    wanted = (len(samples), len(samples.targets))
+    if scores.ndim == 1:
+        scores = scores[:, None]
+    if scores.ndim == 2 and scores.shape == (wanted[0], 1):
+        scores = np.repeat(scores, wanted[1], axis=1)
+    if scores.shape != wanted:
+        raise PredictionError(
+            f"method '{name}': predict returned shape {np.shape(raw)} for {wanted[0]} samples and {wanted[1]} targets; "
+            f"return {wanted}"
+        )
+    bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+    if bad.size:
+        raise PredictionError(
+            f"method '{name}': {bad.size} of {wanted[0]} scores are not finite (first: {samples.names[int(bad[0])]}); "
+            "a method must score every image"
+        )
+    return scores
+
+
+def measure(samples: Samples, rows: npt.NDArray[np.int64], scores: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """All metrics of each target on the rows of a test part.
+
+    Args:
+        samples: All rows of the data set, MOS readable.
+        rows: Row numbers of the test part, int64 (n_test,).
+        scores: float64 (n_test, n_targets).
+
+    Returns:
+        JSON-ready metrics by target.
+    """
+    test = samples.subset(rows)
+    mos = test.mos
+    return {
+        target: evaluate(scores[:, column], mos[:, column], test.generators, test.prompts)
+        for column, target in enumerate(samples.targets)
+    }
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators that a method may fall back on; torch's only if torch is loaded."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(seed)
+
+
+class PeakMemory:
+    """Peak memory allocated on a CUDA device inside a `with` block; None elsewhere."""
+
+    def __init__(self, device: str) -> None:
+        """Remember the device."""
+        self._device = device if device.startswith("cuda") else None
+        self.peak: int | None = None
+
+    def __enter__(self) -> PeakMemory:
+        if self._device is not None:
+            import torch
+
+            torch.cuda.reset_peak_memory_stats(self._device)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._device is not None:
+            import torch
+
+            self.peak = int(torch.cuda.max_memory_allocated(self._device))

@@ -1,0 +1,123 @@
+"""A digest of the code that a method's result depends on: its own module and all it imports of this package.
+
+Imports are followed in the source, not at run time, so that the digest is the same whatever has been loaded. The
+versions of third-party libraries in reach are part of it; those that only draw or parse are not.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+
+HARNESS = "agiqa_bench"
+
+_EVERY_CELL = ("agiqa_bench.execution.cell", "agiqa_bench.evaluation.metrics")
+
+_DO_NOT_COMPUTE = {"jinja2", "matplotlib", "platformdirs", "pydantic", "rich", "typer", "typing_extensions"}
+
+
+@dataclass(frozen=True)
+class CodeDigest:
+    """What a method runs.
+
+    Attributes:
+        sources: SHA-256 (hex) over the source files in reach.
+        libraries: Version of each third-party distribution in reach, by import name.
+        modules: Names of the modules in reach, for messages.
+    """
+
+    sources: str
+    libraries: dict[str, str]
+    modules: tuple[str, ...]
+
+
+def code_digest(cls: type) -> CodeDigest:
+    """Digest the code of a method class, of its base classes, and of what runs every cell.
+
+    Args:
+        cls: A subclass of `Method`, built-in, installed or from a one-file plugin.
+    """
+    roots = [base.__module__ for base in cls.__mro__ if base.__module__ != "builtins"]
+    own = {root.partition(".")[0] for root in roots} - set(sys.stdlib_module_names)
+    files: dict[str, Path] = {}
+    libraries: set[str] = set()
+    pending = [*roots, *_EVERY_CELL]
+    while pending:
+        name = pending.pop()
+        top = name.partition(".")[0]
+        if name in files or top in sys.stdlib_module_names:
+            continue
+        if top not in own | {HARNESS}:
+            libraries.add(top)
+            continue
+        file = _source_file(name)
+        if file is not None:
+            files[name] = file
+            pending.extend(_imports(file, name))
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        # A plugin's module name holds a hash of its path; its place on the disk must not count.
+        digest.update(f"{name if name.partition('.')[0] == HARNESS else files[name].name}\0".encode())
+        digest.update(hashlib.sha256(files[name].read_bytes()).digest())
+    return CodeDigest(digest.hexdigest(), _versions(libraries - _DO_NOT_COMPUTE), tuple(sorted(files)))
+
+
+def _source_file(name: str) -> Path | None:
+    loaded = sys.modules.get(name)
+    origin = getattr(loaded, "__file__", None)
+    if origin is None:
+        try:
+            spec = importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            return None  # `from module import attribute`: the last part is no module
+        origin = spec.origin if spec else None
+    path = Path(origin) if origin else None
+    return path if path is not None and path.suffix == ".py" and path.is_file() else None
+
+
+def _imports(file: Path, name: str) -> list[str]:
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    found: list[str] = []
+    for node in ast.walk(_without_type_checking(ast.parse(file.read_text(encoding="utf-8")))):
+        if isinstance(node, ast.Import):
+            found.extend(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, base] if base else parents)
+            found.append(base)
+            # What is imported from our own packages may itself be a module.
+            if base.partition(".")[0] == package.partition(".")[0] or base.startswith(HARNESS):
+                found.extend(f"{base}.{alias.name}" for alias in node.names)
+    return found
+
+
+class _DropTypeChecking(ast.NodeTransformer):
+    def visit_If(self, node: ast.If) -> ast.AST:
+        is_guard = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        if is_guard:
+            return ast.Module(body=node.orelse, type_ignores=[])
+        self.generic_visit(node)
+        return node
+
+
+def _without_type_checking(tree: ast.Module) -> ast.AST:
+    """Drop `if TYPE_CHECKING:` blocks: what they import never runs."""
+    return _DropTypeChecking().visit(tree)  # type: ignore[no-any-return]
+
+
+def _versions(names: set[str]) -> dict[str, str]:
+    distributions = _distributions()
+    return {name: version(distributions[name][0]) for name in sorted(names) if name in distributions}
+
+
+@cache
+def _distributions() -> dict[str, list[str]]:
+    return {name: list(found) for name, found in packages_distributions().items()}

@@ -1,0 +1,162 @@
+"""What a user asks for: the options of `agiqa-bench run`, from the command line, a TOML file, or Python."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agiqa_bench.errors import ConfigError
+from agiqa_bench.evaluation.splits import SplitRule
+
+PresetName = Literal["auto", "paper", "quick"]
+
+
+class RunRequest(BaseModel):
+    """A run as it was asked for; the defaults are the protocol of the project."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    methods: tuple[str, ...] = ("all",)
+    data_root: Path | None = None
+    annotations_only: bool = False
+    targets: tuple[str, ...] = ()
+    split: SplitRule = "grouped"
+    splits_file: Path | None = None
+    repeats: int = Field(default=10, ge=1, le=1000)
+    seed: int = Field(default=0, ge=0)
+    select: Literal["last", "validation", "test"] = "validation"
+    preset: PresetName = "auto"
+    backbone: str | None = None
+    stand_ins: bool = True
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    device: str = "auto"
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    batch_size: int | None = Field(default=None, ge=1)
+    jobs: int = Field(default=1, ge=1)
+    output: Path | None = None
+    offline: bool = False
+    plugins: tuple[Path, ...] = ()
+
+
+def build_request(file: Path | None, options: dict[str, Any]) -> RunRequest:
+    """Merge a TOML file with command-line options (which win) and check the result.
+
+    Args:
+        file: TOML file with the keys of `RunRequest`; its `[settings.<method>]` tables are what `--set` gives.
+        options: Options that were given on the command line.
+
+    Raises:
+        ConfigError: The file cannot be read, or an option is unknown or not valid.
+    """
+    merged: dict[str, Any] = {}
+    if file is not None:
+        try:
+            merged = tomllib.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ConfigError(f"config {file}: no such file") from error
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"config {file}: not a readable TOML file ({error})") from error
+    settings: dict[str, dict[str, Any]] = {}
+    for source in (merged.get("settings", {}), options.get("settings", {})):
+        for method, values in source.items():
+            settings.setdefault(method, {}).update(values)
+    merged |= options
+    if settings:
+        merged["settings"] = settings
+    if isinstance(merged.get("methods"), str):
+        merged["methods"] = split_methods(merged["methods"])
+    if "dataset" not in merged:
+        raise ConfigError("which data set? give --dataset NAME (see 'agiqa-bench datasets list')")
+    try:
+        return RunRequest.model_validate(merged)
+    except ValidationError as error:
+        where = f"config {file}: " if file is not None else ""
+        raise ConfigError(where + explain_validation(error, RunRequest)) from error
+
+
+def explain_validation(error: ValidationError, model: type[BaseModel]) -> str:
+    """One line for a pydantic error: each key, what is wrong, and for an unknown key what there is."""
+    parts = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            parts.append(f"unknown key '{key}' (there are: {', '.join(model.model_fields) or 'none'})")
+        else:
+            parts.append(f"{key} = {item['input']!r}: {item['msg']}")
+    return "; ".join(parts)
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """A method as it was asked for: `name` or `name[key=value,...]`."""
+
+    name: str
+    settings: tuple[tuple[str, Any], ...] = ()
+
+
+_SPEC = re.compile(r"(?P<name>[^\[\]=,\s]+)(?:\[(?P<settings>.*)\])?", re.DOTALL)
+
+
+def split_methods(text: str) -> tuple[str, ...]:
+    """Split `a,b[k=v,l=w],c` at the commas outside of brackets.
+
+    >>> split_methods("niqe, clipscore[backbone=demo-rn,prefix=x]")
+    ('niqe', 'clipscore[backbone=demo-rn,prefix=x]')
+    """
+    parts = re.split(r",(?![^\[]*\])", text)
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def parse_method(text: str) -> MethodSpec:
+    """Parse `name[key=value,...]`.
+
+    Raises:
+        ConfigError: It does not have that form.
+
+    >>> parse_method("clipscore[backbone=demo-rn]").settings
+    (('backbone', 'demo-rn'),)
+    """
+    match = _SPEC.fullmatch(text)
+    if match is None:
+        raise ConfigError(f"method '{text}': write it as name or name[key=value,key=value]")
+    settings = []
+    for part in filter(None, re.split(r",(?=[^,]*=)", match["settings"] or "")):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"method '{text}': '{part}' is not key=value")
+        settings.append((key.strip(), parse_value(value.strip())))
+    return MethodSpec(match["name"], tuple(settings))
+
+
+def parse_setting(text: str) -> tuple[str, str, Any]:
+    """Parse `method.key=value` of `--set`.
+
+    Raises:
+        ConfigError: It does not have that form.
+
+    >>> parse_setting("clipscore.prefix=A photo of ")
+    ('clipscore', 'prefix', 'A photo of ')
+    """
+    path, equals, value = text.partition("=")
+    method, dot, key = path.partition(".")
+    if not equals or not dot or not method.strip() or not key.strip():
+        raise ConfigError(f"--set '{text}': write it as method.key=value, e.g. clipscore.backbone=demo-rn")
+    return method.strip(), key.strip(), parse_value(value)
+
+
+def parse_value(text: str) -> Any:
+    """A setting's value: TOML where it is TOML (numbers, booleans, lists, quoted strings), the plain text otherwise.
+
+    >>> parse_value("0.5"), parse_value("true"), parse_value("[1, 2]"), parse_value("demo-rn")
+    (0.5, True, [1, 2], 'demo-rn')
+    """
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,160 @@
+"""The runner: works through a plan's tasks, in this process or in several, and keeps every finished cell."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from agiqa_bench.errors import AgiqaError
+from agiqa_bench.execution.plan import Plan, make_plan
+from agiqa_bench.execution.progress import Watcher
+from agiqa_bench.execution.provenance import environment, now
+from agiqa_bench.execution.request import RunRequest
+from agiqa_bench.execution.store import Store
+from agiqa_bench.execution.tasks import Task, TaskResult, execute, tasks_of
+
+
+@dataclass
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        computed: Cells computed by this command.
+        reused: Cells that were already in the store.
+        failures: (label, what, one line) of each failed task.
+        interrupted: True after Ctrl-C.
+    """
+
+    computed: int = 0
+    reused: int = 0
+    failures: list[tuple[str, str, str]] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def run(plan: Plan, store: Store, watcher: Watcher, jobs: int = 1) -> Outcome:
+    """Compute every cell of `plan` that is not in `store`.
+
+    Ctrl-C and a kill lose the running cells at most; the same plan goes on where it was.
+
+    Args:
+        plan: From `make_plan`, with `find_results` called.
+        store: A prepared store.
+        watcher: Told what happens.
+        jobs: Number of processes; 1 means this one.
+
+    Raises:
+        StoreError: Results cannot be written (disk full, folder read-only); finished cells are kept.
+    """
+    outcome = Outcome(reused=sum(len(method.cells) - len(method.missing) for method in plan.methods))
+    tasks = tasks_of(plan)
+    plan_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:6]}"
+    record = describe_plan(plan)
+    store.write_plan(plan_id, record)
+    watcher.start({method.label: len(method.missing) for method in plan.methods if method.missing})
+    results = _in_this_process(plan, store, watcher, tasks) if jobs == 1 else _in_processes(plan, store, tasks, jobs)
+    try:
+        for result in results:
+            task = result.task
+            if result.error is None:
+                outcome.computed += len(task.repeats)
+            else:
+                outcome.failures.append((task.label, task.what, result.error))
+            watcher.finish(task.label, task.what, result.seconds, cells=len(task.repeats), error=result.error)
+    except KeyboardInterrupt:
+        outcome.interrupted = True
+    plan.find_results(store)
+    ending = {"computed": outcome.computed, "failures": outcome.failures, "interrupted": outcome.interrupted}
+    store.write_plan(plan_id, record | {"ended": now(), "outcome": ending})
+    return outcome
+
+
+def _in_this_process(plan: Plan, store: Store, watcher: Watcher, tasks: list[Task]) -> Iterator[TaskResult]:
+    for task in tasks:
+        watcher.begin(task.label, task.what)
+        yield execute(plan, store, task, watcher.step)
+
+
+def _in_processes(plan: Plan, store: Store, tasks: list[Task], jobs: int) -> Iterator[TaskResult]:
+    if not tasks:
+        return
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    # spawn: a forked child would inherit torch's threads and locks in an unknown state.
+    pool = ProcessPoolExecutor(
+        min(jobs, len(tasks)), get_context("spawn"), initializer=_start_worker, initargs=(plan.request, threads)
+    )
+    try:
+        waiting: dict[Future[TaskResult], Task] = {pool.submit(_work, store.root, task): task for task in tasks}
+        for future in as_completed(waiting):
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                lost = waiting[future]
+                yield TaskResult(lost, "its worker process died (out of memory?): try fewer --jobs", 0.0)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_worker_plan: Plan | None = None
+
+
+def _start_worker(request: RunRequest, threads: int) -> None:
+    """Make the same plan again in a worker: the store is the only state that processes share."""
+    global _worker_plan
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    from agiqa_bench.plugins import load_plugin
+
+    for plugin in request.plugins:
+        load_plugin(plugin)
+    import torch
+
+    torch.set_num_threads(threads)
+    _worker_plan = make_plan(request)
+
+
+def _work(root: Path, task: Task) -> TaskResult:
+    if _worker_plan is None:
+        raise AgiqaError("the worker has no plan")
+    return execute(_worker_plan, Store(root), task, lambda done, total, what: None)  # noqa: ARG005
+
+
+def describe_plan(plan: Plan) -> dict[str, Any]:
+    """A plan as it is stored: protocol, rows, keys and provenance, JSON-ready."""
+    return {
+        "protocol": plan.protocol,
+        "request": plan.request.model_dump(mode="json"),
+        "targets": [target.name for target in plan.dataset.targets],
+        "dataset_title": plan.dataset.title,
+        "parts": [
+            {"repeat": split.repeat, "fit": len(split.train) + len(split.validation), "test": len(split.test)}
+            for split in plan.splits
+        ],
+        "images": plan.images.fingerprint if any(m.cls.uses_images and m.skip is None for m in plan.methods) else None,
+        "faults": [fault.message for fault in plan.dataset.faults],
+        "methods": [
+            {
+                "label": method.label,
+                "display": method.display,
+                "targets": list(method.context.targets),
+                "weights": [weights.name for weights in method.weights],
+                "diagnostic": method.cls.diagnostic,
+                "trainable": method.cls.trainable,
+                "selects_epoch": method.cls.selects_epoch,
+                "citation": method.cls.citation,
+                "note": method.note,
+                "skip": method.skip,
+                "keys": {str(cell.repeat): cell.key for cell in method.cells},
+            }
+            for method in plan.methods
+        ],
+        "unusable": plan.unusable,
+        "environment": environment(plan.device),
+        "started": now(),
+    }

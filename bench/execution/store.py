@@ -1,0 +1,236 @@
+"""The store: one folder per output, one sub-folder per finished cell, each written whole or not at all.
+
+    <output>/
+        cells/<label>/<repeat>-<key>/     cell.json, predictions.parquet, history.json
+        scores/<label>/<key>/             score.json, scores.parquet     (zero-shot: each image once, for all repeats)
+        failures/<label>/<what>-<key>.json
+        scratch/<key>/                    what a running cell keeps for its own continuation
+        plans/<time>-<id>.json            one per command: protocol, methods, keys, provenance
+        splits/<digest>.json
+        table.csv, table.md, costs.csv
+
+A cell is found by its key alone, so a store can hold results of many settings side by side, and nothing is ever
+computed twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from agiqa_bench import atomic
+from agiqa_bench.errors import StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_KEY_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """A finished cell as it is stored.
+
+    Attributes:
+        record: Content of `cell.json`: key and its components, metrics per target, costs, environment.
+        folder: Where it lies.
+    """
+
+    record: dict[str, Any]
+    folder: Path
+
+    @property
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """Metrics by target."""
+        metrics: dict[str, dict[str, Any]] = self.record["metrics"]
+        return metrics
+
+    def predictions(self) -> pd.DataFrame:
+        """Per-image scores: columns row, image, score_<target>, mos_<target>."""
+        import pandas as pd
+
+        return pd.read_parquet(self.folder / "predictions.parquet")
+
+    def history(self) -> list[dict[str, float]]:
+        """Per-epoch records of a trained method, oldest first."""
+        file = self.folder / "history.json"
+        history: list[dict[str, float]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+        return history
+
+
+class Store:
+    """Reads and writes one output folder."""
+
+    def __init__(self, root: Path) -> None:
+        """Point at a folder; nothing is created yet."""
+        self.root = root
+
+    def prepare(self) -> None:
+        """Create the folder and prove that it can be written.
+
+        Raises:
+            StoreError: It cannot.
+        """
+        if self.root.exists() and not self.root.is_dir():
+            raise StoreError(f"output {self.root}: is a file; choose a folder with --output")
+        probe = self.root / ".writable"
+        atomic.write_bytes(probe, b"")
+        probe.unlink(missing_ok=True)
+
+    # Cells
+
+    def cell_folder(self, label: str, repeat: int, key: str) -> Path:
+        """Where a cell lies once it is finished."""
+        return self.root / "cells" / slug(label) / f"{repeat:02d}-{key[:_KEY_LENGTH]}"
+
+    def find_cell(self, label: str, repeat: int, key: str) -> CellResult | None:
+        """The finished cell with this key, or None."""
+        folder = self.cell_folder(label, repeat, key)
+        record = _read_record(folder / "cell.json", key)
+        if record is None or not _intact(folder, record):
+            return None
+        return CellResult(record, folder)
+
+    def write_cell(
+        self,
+        label: str,
+        repeat: int,
+        key: str,
+        record: dict[str, Any],
+        predictions: pd.DataFrame,
+        history: list[dict[str, float]],
+    ) -> CellResult:
+        """Store a finished cell and forget what failed or was half-done under its key.
+
+        Raises:
+            StoreError: The file system refuses; nothing of the cell is left.
+        """
+        folder = self.cell_folder(label, repeat, key)
+        with atomic.new_directory(folder) as new:
+            predictions.to_parquet(new / "predictions.parquet", index=False)
+            if history:
+                _dump(new / "history.json", history)
+            record = record | {"key": key, "files": _checksums(new)}
+            _dump(new / "cell.json", record)
+        self.failure_file(label, f"{repeat:02d}", key).unlink(missing_ok=True)
+        shutil.rmtree(self.scratch_folder(key), ignore_errors=True)
+        return CellResult(record, folder)
+
+    # Zero-shot scores
+
+    def scores_folder(self, label: str, key: str) -> Path:
+        """Where the scores of a zero-shot method lie."""
+        return self.root / "scores" / slug(label) / key[:_KEY_LENGTH]
+
+    def find_scores(self, label: str, key: str) -> tuple[npt.NDArray[np.float64], dict[str, Any]] | None:
+        """Scores (n_rows, n_targets) of all rows of the data set and their record, or None."""
+        import pandas as pd
+
+        folder = self.scores_folder(label, key)
+        record = _read_record(folder / "score.json", key)
+        if record is None or not _intact(folder, record):
+            return None
+        return pd.read_parquet(folder / "scores.parquet").to_numpy(dtype=np.float64), record
+
+    def write_scores(
+        self, label: str, key: str, record: dict[str, Any], scores: npt.NDArray[np.float64], targets: tuple[str, ...]
+    ) -> None:
+        """Store the scores of all rows.
+
+        Raises:
+            StoreError: The file system refuses.
+        """
+        import pandas as pd
+
+        with atomic.new_directory(self.scores_folder(label, key)) as new:
+            pd.DataFrame(scores, columns=list(targets)).to_parquet(new / "scores.parquet", index=False)
+            _dump(new / "score.json", record | {"key": key, "files": _checksums(new)})
+        self.failure_file(label, "scores", key).unlink(missing_ok=True)
+
+    # Failures and scratch
+
+    def failure_file(self, label: str, what: str, key: str) -> Path:
+        """Where the failure of a cell (`what`: its repeat) or of zero-shot scores is recorded."""
+        return self.root / "failures" / slug(label) / f"{what}-{key[:_KEY_LENGTH]}.json"
+
+    def write_failure(self, label: str, what: str, key: str, record: dict[str, Any]) -> None:
+        """Record why something failed; never taken for a result, and tried again by the next command."""
+        atomic.write_json(self.failure_file(label, what, key), record | {"key": key})
+
+    def scratch_folder(self, key: str) -> Path:
+        """Folder for a running cell's own continuation; it survives a kill and goes when the cell is finished."""
+        return self.root / "scratch" / key[:_KEY_LENGTH]
+
+    # Plans
+
+    def write_plan(self, plan_id: str, record: dict[str, Any]) -> None:
+        """Store what one command planned, and later how it ended."""
+        atomic.write_json(self.root / "plans" / f"{plan_id}.json", record)
+
+    def plans(self) -> list[dict[str, Any]]:
+        """What the commands on this folder planned, oldest first.
+
+        Raises:
+            StoreError: The folder holds no plan, or one that cannot be read.
+        """
+        files = sorted((self.root / "plans").glob("*.json"))
+        if not files:
+            raise StoreError(
+                f"{self.root}: holds no run; name the folder that 'agiqa-bench run' wrote (its --output, by default "
+                "results/runs/<data set>)"
+            )
+        plans = []
+        for file in files:
+            try:
+                plans.append(json.loads(file.read_text(encoding="utf-8")))
+            except (OSError, ValueError) as error:
+                raise StoreError(f"{file}: cannot be read ({error}); move it away and run again") from error
+        return plans
+
+
+def slug(label: str) -> str:
+    """A label as a folder name: readable, safe on every file system, and unique by a hash where letters were lost.
+
+    >>> slug("niqe")
+    'niqe'
+    >>> slug("clipscore[backbone=demo-rn]")
+    'clipscore_backbone_demo-rn_-9ec2c418'
+    """
+    kept = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "_" for letter in label)
+    if kept == label and not label.startswith(".") and len(label) <= 64:
+        return label
+    return f"{kept[:48]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+
+
+def _dump(file: Path, value: Any) -> None:
+    file.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
+
+
+def _intact(folder: Path, record: dict[str, Any]) -> bool:
+    """Whether every file of a cell is there as it was written; a damaged cell is computed again, never used."""
+    files: dict[str, str] = record.get("files", {})
+    return all(
+        (folder / name).is_file() and hashlib.sha256((folder / name).read_bytes()).hexdigest() == checksum
+        for name, checksum in files.items()
+    )
+
+
+def _read_record(file: Path, key: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError:
+        return None  # damaged: computed again
+    return record if isinstance(record, dict) and record.get("key") == key else None

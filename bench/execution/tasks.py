@@ -1,0 +1,189 @@
+"""Tasks: the pieces of a plan that are computed and stored in one go, here or in another process."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from agiqa_bench.data.samples import Samples
+from agiqa_bench.errors import AgiqaError
+from agiqa_bench.execution import cell as cells
+from agiqa_bench.execution.plan import Plan, PlannedCell, PlannedMethod, cell_context
+from agiqa_bench.execution.provenance import environment, now
+from agiqa_bench.execution.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Step = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one worker does at a time: a repeat of a trained method, or all missing repeats of a zero-shot one.
+
+    Attributes:
+        label: The planned method.
+        repeats: The repeats whose cells are to be stored.
+    """
+
+    label: str
+    repeats: tuple[int, ...]
+
+    @property
+    def what(self) -> str:
+        """The task in a few words."""
+        return f"repeat {self.repeats[0]}" if len(self.repeats) == 1 else f"{len(self.repeats)} repeats"
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """How a task ended.
+
+    Attributes:
+        error: One line that says why it failed; None if its cells are stored.
+        seconds: Wall time.
+    """
+
+    task: Task
+    error: str | None
+    seconds: float
+
+
+def tasks_of(plan: Plan) -> list[Task]:
+    """The tasks that are left, in the plan's order."""
+    tasks: list[Task] = []
+    for method in plan.methods:
+        repeats = [cell.repeat for cell in method.missing]
+        if method.score_key is not None:
+            tasks.extend([Task(method.label, tuple(repeats))] if repeats else [])
+        else:
+            tasks.extend(Task(method.label, (repeat,)) for repeat in repeats)
+    return tasks
+
+
+def execute(plan: Plan, store: Store, task: Task, step: Step) -> TaskResult:
+    """Compute a task and store its cells; a failure is recorded and returned, not raised.
+
+    Raises:
+        StoreError: Results cannot be written: the run cannot go on.
+    """
+    started = time.perf_counter()
+    method = next(method for method in plan.methods if method.label == task.label)
+    wanted = [cell for cell in method.cells if cell.repeat in task.repeats]
+    try:
+        if method.score_key is not None:
+            _run_zero_shot(plan, store, method, wanted, step)
+        else:
+            for cell in wanted:
+                _run_trained(plan, store, method, cell, step)
+    except _Failed as failed:
+        what, key = ("scores", method.score_key) if method.score_key else (f"{wanted[0].repeat:02d}", wanted[0].key)
+        store.write_failure(method.label, what, str(key), failed.record | {"method": method.label, "what": task.what})
+        return TaskResult(task, failed.line, time.perf_counter() - started)
+    return TaskResult(task, None, time.perf_counter() - started)
+
+
+class _Failed(Exception):  # noqa: N818 - it never leaves this module
+    """The method's own part of a cell failed."""
+
+    def __init__(self, error: Exception, device: str) -> None:
+        text = str(error).strip()
+        line = text.splitlines()[0] if text else "no message"
+        self.line = line if isinstance(error, AgiqaError) else f"{type(error).__name__}: {line}"
+        self.record: dict[str, Any] = {
+            "error": type(error).__name__,
+            "line": self.line,
+            "traceback": "".join(traceback.format_exception(error)),
+            "time": now(),
+            "environment": environment(device),
+        }
+
+
+def _run_zero_shot(plan: Plan, store: Store, method: PlannedMethod, wanted: list[PlannedCell], step: Step) -> None:
+    key = str(method.score_key)
+    found = store.find_scores(method.label, key)
+    if found is None:
+        started_at = now()
+        try:
+            samples = plan.samples(method)
+            context = replace(method.context, progress=step)
+            scores, costs = cells.score_all(method.cls(method.config, context), samples)
+        except Exception as error:  # whatever a method raises fails its cells, not the run
+            raise _Failed(error, plan.device) from error
+        record = _record(plan, method, started_at, costs) | {"components": method.score_components}
+        store.write_scores(method.label, key, record, scores, method.context.targets)
+    else:
+        scores, record = found
+    for cell in wanted:
+        _store_cell(plan, store, method, cell, scores[plan.splits[_position(plan, cell)].test], record, [])
+
+
+def _run_trained(plan: Plan, store: Store, method: PlannedMethod, cell: PlannedCell, step: Step) -> None:
+    started_at = now()
+    try:
+        samples = plan.samples(method)
+        scratch = store.scratch_folder(cell.key)
+        context = replace(cell_context(plan, method, cell, scratch), progress=step)
+        instance = method.cls(method.config, context)
+        scores, costs = cells.fit_and_predict(instance, samples, plan.splits[_position(plan, cell)])
+    except Exception as error:  # whatever a method raises fails its cell, not the run
+        raise _Failed(error, plan.device) from error
+    record = _record(plan, method, started_at, costs)
+    _store_cell(plan, store, method, cell, scores, record, instance.history)
+
+
+def _position(plan: Plan, cell: PlannedCell) -> int:
+    return next(index for index, split in enumerate(plan.splits) if split.repeat == cell.repeat)
+
+
+def _record(plan: Plan, method: PlannedMethod, started_at: str, costs: cells.Costs) -> dict[str, Any]:
+    return {
+        "label": method.label,
+        "display": method.display,
+        "weights": [asdict(weights) for weights in method.weights],
+        "precision": method.context.precision,
+        "costs": asdict(costs),
+        "environment": environment(plan.device),
+        "started": started_at,
+        "ended": now(),
+    }
+
+
+def _store_cell(
+    plan: Plan,
+    store: Store,
+    method: PlannedMethod,
+    cell: PlannedCell,
+    scores: npt.NDArray[np.float64],
+    record: dict[str, Any],
+    history: list[dict[str, float]],
+) -> None:
+    rows = plan.splits[_position(plan, cell)].test
+    samples = Samples(plan.dataset.samples, method.context.targets)
+    try:
+        metrics = cells.measure(samples, rows, scores)
+    except Exception as error:  # a metric that cannot be computed fails the cell
+        raise _Failed(error, plan.device) from error
+    record = record | {"repeat": cell.repeat, "components": cell.components, "metrics": metrics}
+    cell.result = store.write_cell(
+        method.label, cell.repeat, cell.key, record, _predictions(samples, rows, scores), history
+    )
+
+
+def _predictions(samples: Samples, rows: npt.NDArray[np.int64], scores: npt.NDArray[np.float64]) -> pd.DataFrame:
+    import pandas as pd
+
+    test = samples.subset(rows)
+    columns: dict[str, Any] = {"row": rows, "image": test.names}
+    mos = test.mos
+    for column, target in enumerate(samples.targets):
+        columns[f"score_{target}"] = scores[:, column]
+        columns[f"mos_{target}"] = mos[:, column]
+    return pd.DataFrame(columns)

@@ -1,0 +1,132 @@
+"""From a store to the results that belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agiqa_bench.execution.store import CellResult, Store
+
+PROTOCOL_KEYS = ("dataset", "annotations", "split", "splits_digest", "select")
+"""What must agree before numbers stand in one table."""
+
+
+@dataclass
+class MethodResults:
+    """The finished cells of one method.
+
+    Attributes:
+        cells: By repeat.
+        expected: Number of planned repeats.
+    """
+
+    label: str
+    display: str
+    targets: tuple[str, ...]
+    weights: tuple[str, ...]
+    diagnostic: bool
+    trainable: bool
+    selects_epoch: bool
+    citation: str
+    note: str
+    expected: int
+    cells: dict[int, CellResult] = field(default_factory=dict)
+
+
+@dataclass
+class RunResults:
+    """Results under one protocol.
+
+    Attributes:
+        title: The data set's title.
+        protocol: See `Plan.protocol`.
+        targets: The data set's targets, in order.
+        sizes: (rows to learn from, test rows) by repeat.
+        left_out: (method, why) of what was skipped or has failed.
+        plans: The stored plans that the results come from, oldest first.
+    """
+
+    title: str
+    protocol: dict[str, Any]
+    targets: tuple[str, ...]
+    sizes: dict[int, tuple[int, int]]
+    methods: list[MethodResults]
+    left_out: list[tuple[str, str]]
+    plans: list[dict[str, Any]]
+
+
+def read_results(store: Store) -> RunResults:
+    """The results of the latest command on a store, joined by those of earlier ones under the same protocol.
+
+    Where several commands ran one method, the latest counts.
+
+    Raises:
+        StoreError: The folder holds no run.
+    """
+    plans = store.plans()
+    latest = plans[-1]
+    plans = [plan for plan in plans if _same_protocol(plan, latest)]
+    rows: dict[str, dict[str, Any]] = {}
+    left_out: dict[str, tuple[str, str]] = {}
+    for plan in plans:
+        for row in plan["methods"]:
+            label = row["label"]
+            if row["skip"] is not None:
+                left_out[label] = (row["display"], f"skipped: {row['skip']}")
+                continue
+            rows[label] = row
+            left_out.pop(label, None)
+    for name, reason in latest["unusable"].items():
+        left_out.setdefault(name, (name, f"cannot be used: {reason}"))
+    methods = []
+    for label, row in rows.items():
+        method = _method_results(store, row)
+        methods.append(method)
+        if len(method.cells) < method.expected and (why := _failure(plans, label)):
+            left_out[label] = (row["display"], f"failed: {why}")
+        elif label in left_out and method.cells:
+            del left_out[label]
+    return RunResults(
+        title=latest["dataset_title"],
+        protocol=latest["protocol"],
+        targets=tuple(latest["targets"]),
+        sizes={part["repeat"]: (part["fit"], part["test"]) for part in latest["parts"]},
+        methods=methods,
+        left_out=sorted(left_out.values()),
+        plans=plans,
+    )
+
+
+def _same_protocol(plan: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(plan["protocol"][key] == other["protocol"][key] for key in PROTOCOL_KEYS)
+
+
+def _method_results(store: Store, row: dict[str, Any]) -> MethodResults:
+    cells = {}
+    for repeat, key in row["keys"].items():
+        found = store.find_cell(row["label"], int(repeat), key)
+        if found is not None:
+            cells[int(repeat)] = found
+    return MethodResults(
+        label=row["label"],
+        display=row["display"],
+        targets=tuple(row["targets"]),
+        weights=tuple(row["weights"]),
+        diagnostic=row["diagnostic"],
+        trainable=row["trainable"],
+        selects_epoch=row["selects_epoch"],
+        citation=row["citation"],
+        note=row["note"],
+        expected=len(row["keys"]),
+        cells=cells,
+    )
+
+
+def _failure(plans: Sequence[dict[str, Any]], label: str) -> str:
+    """The latest failure of a method, in one line; empty if there is none."""
+    for plan in reversed(plans):
+        for failed, what, line in plan.get("outcome", {}).get("failures", []):
+            if failed == label:
+                return f"{line} ({what})"
+    return ""

@@ -1,0 +1,212 @@
+"""The table model: what every rendering shows. Statistics are computed here, renderers only lay out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from agiqa_bench.evaluation.metrics import METRICS, MetricInfo
+from agiqa_bench.evaluation.statistics import Summary, summarise
+from agiqa_bench.reporting.results import MethodResults, RunResults
+
+SHOWN = ("srcc", "plcc", "krcc", "rmse_fitted", "srcc_within_generator", "srcc_within_prompt")
+"""The metrics of the printed tables; the CSV has all."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a table.
+
+    Attributes:
+        summary: Mean, standard deviation and interval over repeats; None where the metric is not defined.
+        reason: Why it is not defined.
+        rank: 1 for the best of its column, 2 for the second best; 0 otherwise.
+    """
+
+    summary: Summary | None
+    reason: str = ""
+    rank: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method under one target.
+
+    Attributes:
+        label: Name in the store.
+        display: Name for people; a stand-in's name is part of it.
+        diagnostic: True for a baseline that sees no pixel.
+        cells: By metric key.
+        repeats: Repeats that are in the numbers.
+        expected: Repeats that were planned.
+        weights: Names of the pretrained weights.
+    """
+
+    label: str
+    display: str
+    diagnostic: bool
+    cells: dict[str, Cell]
+    repeats: int
+    expected: int
+    weights: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """The rows of one target, best SRCC first."""
+
+    target: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """What one method cost on this machine.
+
+    Attributes:
+        fit_seconds: Mean wall time of fitting one repeat; None for a zero-shot method.
+        milliseconds_per_image: Mean wall time of scoring one image.
+    """
+
+    label: str
+    display: str
+    fit_seconds: float | None
+    milliseconds_per_image: float
+    device: str
+    precision: str
+    weights: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ComparisonTable:
+    """A comparison on one data set.
+
+    Attributes:
+        title: Heading.
+        metrics: Columns, in order.
+        sections: One per target.
+        costs: One row per method.
+        left_out: (method, why) of what was skipped or failed.
+        notes: Lines that belong to the table wherever it is shown.
+    """
+
+    title: str
+    dataset: str
+    metrics: tuple[MetricInfo, ...]
+    sections: tuple[Section, ...]
+    costs: tuple[CostRow, ...]
+    left_out: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    protocol: dict[str, object] = field(default_factory=dict)
+
+
+def build_table(results: RunResults) -> ComparisonTable:
+    """Summarise stored cells over repeats, one section per target."""
+    sections = []
+    for target in results.targets:
+        rows = [_row(results, method, target) for method in results.methods if target in method.targets]
+        rows = [row for row in rows if row.repeats]
+        if rows:
+            sections.append(Section(target, _ranked(rows)))
+    costs = [_cost_row(method) for method in results.methods if method.cells]
+    return ComparisonTable(
+        title=f"{results.title}: {results.protocol['repeats']} repeats, {results.protocol['split']} split",
+        dataset=results.protocol["dataset"],
+        metrics=METRICS,
+        sections=tuple(sections),
+        costs=tuple(costs),
+        left_out=tuple(results.left_out),
+        notes=tuple(_notes(results, bool(sections))),
+        protocol=results.protocol,
+    )
+
+
+def _row(results: RunResults, method: MethodResults, target: str) -> Row:
+    cells = {}
+    measured = [cell.metrics[target] for cell in method.cells.values()]
+    sizes = [results.sizes[repeat] for repeat in method.cells]
+    n_train = sum(fit for fit, _ in sizes) / len(sizes) if sizes else 1
+    n_test = sum(test for _, test in sizes) / len(sizes) if sizes else 1
+    for metric in METRICS:
+        values = [values[metric.key] for values in measured]
+        defined = [value for value in values if value is not None]
+        if defined and len(defined) == len(values):
+            cells[metric.key] = Cell(summarise(defined, n_test=n_test, n_train=n_train))
+        else:
+            reasons = [values["undefined"].get(metric.key, "") for values in measured]
+            cells[metric.key] = Cell(None, next(filter(None, reasons), "no repeat is finished"))
+    return Row(
+        method.label,
+        method.display,
+        method.diagnostic,
+        cells,
+        repeats=len(method.cells),
+        expected=method.expected,
+        weights=method.weights,
+    )
+
+
+def _ranked(rows: list[Row]) -> tuple[Row, ...]:
+    """Sort by SRCC and mark the best and second best of each column; ties share a rank."""
+    marked = {row.label: dict(row.cells) for row in rows}
+    for metric in METRICS:
+        sign = 1 if metric.better == "higher" else -1
+        means = {row.label: sign * s.mean for row in rows if (s := row.cells[metric.key].summary) is not None}
+        for rank, value in enumerate(sorted(set(means.values()), reverse=True)[:2], start=1):
+            for label in (label for label, mean in means.items() if mean == value):
+                marked[label][metric.key] = Cell(marked[label][metric.key].summary, rank=rank)
+    ranked = [Row(r.label, r.display, r.diagnostic, marked[r.label], r.repeats, r.expected, r.weights) for r in rows]
+    return tuple(sorted(ranked, key=_by_srcc))
+
+
+def _by_srcc(row: Row) -> tuple[bool, float]:
+    summary = row.cells["srcc"].summary
+    return (summary is None, -summary.mean if summary is not None else 0.0)
+
+
+def _cost_row(method: MethodResults) -> CostRow:
+    costs = [cell.record["costs"] for cell in method.cells.values()]
+    records = [cell.record for cell in method.cells.values()]
+    devices = dict.fromkeys(record["environment"]["device"]["name"] for record in records)
+    precisions = dict.fromkeys(record["precision"] for record in records)
+    return CostRow(
+        method.label,
+        method.display,
+        sum(cost["fit_seconds"] for cost in costs) / len(costs) if method.trainable else None,
+        1000 * sum(c["predict_seconds"] for c in costs) / sum(c["predicted"] for c in costs),
+        ", ".join(devices),
+        ", ".join(precisions),
+        method.weights,
+    )
+
+
+def _notes(results: RunResults, any_rows: bool) -> list[str]:
+    protocol = results.protocol
+    notes = []
+    if not any_rows:
+        notes.append("no cell is finished yet")
+    if protocol["synthetic"]:
+        notes.append("synthetic data: rendered by code and rated by a simulated panel, not by people")
+    notes.append(
+        "mean ± standard deviation over repeats; the same splits for every method; correlations keep their sign"
+    )
+    notes.append(
+        f"{protocol['leaked_prompts']:.0%} of the test images have their prompt group in the training part, "
+        f"{protocol['leaked_generators']:.0%} their generator"
+    )
+    if protocol["split"] == "image":
+        notes.append("image-level split: optimistic, prompts are on both sides")
+    choosing = [method.display for method in results.methods if method.selects_epoch and method.cells]
+    if choosing and protocol["select"] == "test":
+        notes.append(f"epoch chosen on the test part, which is optimistic: {', '.join(choosing)}")
+    elif choosing:
+        notes.append(f"epoch chosen by --select {protocol['select']}: {', '.join(choosing)}")
+    blind = [method.display for method in results.methods if method.diagnostic and method.cells]
+    if blind:
+        notes.append(f"sees no pixel, there to show what a number is worth: {', '.join(blind)}")
+    notes.extend(f"{method.display}: {method.note}" for method in results.methods if method.note and method.cells)
+    notes.extend(
+        f"{method.display}: only {len(method.cells)} of {method.expected} repeats are finished"
+        for method in results.methods
+        if 0 < len(method.cells) < method.expected
+    )
+    return notes
