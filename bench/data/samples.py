@@ -50,7 +50,8 @@ class Samples:
         return len(self.rows)
 
     def __repr__(self) -> str:
-        return f"Samples({len(self)} rows, targets={list(self.targets)}, mos={'hidden' if self._mos_hidden else 'shown'})"
+        shown = "hidden" if self._mos_hidden else "shown"
+        return f"Samples({len(self)} rows, targets={list(self.targets)}, mos={shown})"
 
     def _column(self, name: str) -> list[str]:
         return [str(value) for value in self._table[name].to_numpy()[self.rows]]

@@ -14,10 +14,19 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agiqa_bench.method import Method
 
 HARNESS = "agiqa_bench"
 
-_EVERY_CELL = ("agiqa_bench.execution.cell", "agiqa_bench.evaluation.metrics")
+_EVERY_METHOD = ("agiqa_bench.evaluation.metrics",)
+_IMAGE_METHODS = ("agiqa_bench.data.image_cache",)
+"""What methods reach through the samples that they are given, not through an import of their own."""
+
+_RUNNER = "agiqa_bench.execution.cell"
+"""Runs every cell; what it imports beyond the above measures, and does not compute."""
 
 _DO_NOT_COMPUTE = {"jinja2", "matplotlib", "platformdirs", "pydantic", "rich", "typer", "typing_extensions"}
 
@@ -37,17 +46,18 @@ class CodeDigest:
     modules: tuple[str, ...]
 
 
-def code_digest(cls: type) -> CodeDigest:
+@cache
+def code_digest(cls: type[Method]) -> CodeDigest:
     """Digest the code of a method class, of its base classes, and of what runs every cell.
 
     Args:
-        cls: A subclass of `Method`, built-in, installed or from a one-file plugin.
+        cls: Built-in, installed or from a one-file plugin.
     """
     roots = [base.__module__ for base in cls.__mro__ if base.__module__ != "builtins"]
     own = {root.partition(".")[0] for root in roots} - set(sys.stdlib_module_names)
     files: dict[str, Path] = {}
     libraries: set[str] = set()
-    pending = [*roots, *_EVERY_CELL]
+    pending = [*roots, *_EVERY_METHOD, *(_IMAGE_METHODS if cls.uses_images else ())]
     while pending:
         name = pending.pop()
         top = name.partition(".")[0]
@@ -60,6 +70,9 @@ def code_digest(cls: type) -> CodeDigest:
         if file is not None:
             files[name] = file
             pending.extend(_imports(file, name))
+    runner = _source_file(_RUNNER)
+    if runner is not None:
+        files[_RUNNER] = runner
     digest = hashlib.sha256()
     for name in sorted(files):
         # A plugin's module name holds a hash of its path; its place on the disk must not count.

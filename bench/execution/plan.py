@@ -135,13 +135,16 @@ def make_plan(request: RunRequest, say: Callable[[str], None] = lambda line: Non
     specs = _requested_methods(request)
     dataset = open_dataset(request.dataset, request.data_root, annotations_only=request.annotations_only)
     rule, splits = _splits(request, dataset)
-    plan = Plan(request, dataset, rule, splits, [], resolve_device(request.device), say)
+    classes, unusable = _load_methods(specs, forgiving="all" in request.methods)
+    # Importing torch takes seconds, which a comparison that never uses it does not pay.
+    with_torch = any("torch" in code_digest(cls).libraries for cls in classes.values())
+    device = resolve_device(request.device) if with_torch or request.device != "auto" else "cpu"
+    plan = Plan(request, dataset, rule, splits, [], device, say, unusable)
     for spec in specs:
-        method = _plan_method(plan, spec)
-        if isinstance(method, str):
-            plan.unusable[spec.name] = method
-        elif all(method.label != other.label for other in plan.methods):
-            plan.methods.append(method)
+        if spec.name in classes:
+            method = _plan_method(plan, spec, classes[spec.name])
+            if all(method.label != other.label for other in plan.methods):
+                plan.methods.append(method)
     images = None
     if any(method.cls.uses_images and method.skip is None for method in plan.methods):
         images = plan.images.fingerprint
@@ -204,15 +207,22 @@ def _splits(request: RunRequest, dataset: Dataset) -> tuple[SplitRule, tuple[Spl
     return request.split, splits
 
 
-def _plan_method(plan: Plan, spec: MethodSpec) -> PlannedMethod | str:
-    """Resolve one method; a string is the reason why it cannot even be loaded."""
+def _load_methods(specs: list[MethodSpec], *, forgiving: bool) -> tuple[dict[str, type[Method]], dict[str, str]]:
+    """The methods' classes, and why some cannot be loaded; only "all" forgives that."""
+    classes, unusable = {}, {}
+    for spec in specs:
+        try:
+            classes[spec.name] = method_registry().load(spec.name)
+        except PluginError as error:
+            if not forgiving:
+                raise
+            unusable[spec.name] = str(error)
+    return classes, unusable
+
+
+def _plan_method(plan: Plan, spec: MethodSpec, cls: type[Method]) -> PlannedMethod:
+    """Resolve settings, targets and weights of one method."""
     request, dataset = plan.request, plan.dataset
-    try:
-        cls = method_registry().load(spec.name)
-    except PluginError as error:
-        if "all" in request.methods:
-            return str(error)
-        raise
     given = request.settings.get(spec.name, {}) | dict(spec.settings)
     preset = dataset.preset if request.preset == "auto" else request.preset
     base = dict(cls.presets.get(preset, {}))

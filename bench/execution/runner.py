@@ -108,14 +108,11 @@ _worker_plan: Plan | None = None
 def _start_worker(request: RunRequest, threads: int) -> None:
     """Make the same plan again in a worker: the store is the only state that processes share."""
     global _worker_plan
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # read by torch when a method imports it
     from agiqa_bench.plugins import load_plugin
 
     for plugin in request.plugins:
         load_plugin(plugin)
-    import torch
-
-    torch.set_num_threads(threads)
     _worker_plan = make_plan(request)
 
 

@@ -1,0 +1,181 @@
+"""`agiqa-bench datasets`: list, info, verify, download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from agiqa_bench.data.dataset import Dataset
+    from agiqa_bench.data.describe import Description, TargetSummary
+    from agiqa_bench.data.verify import VerificationReport
+
+app = typer.Typer(name="datasets", no_args_is_help=True, help="List, describe, check and download data sets.")
+
+Name = Annotated[str, typer.Argument(help="Name of a data set (see `datasets list`), or the path of a table.")]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option("--data-root", help="Folder with the data sets. Default: $AGIQA_DATA, else the user's data folder."),
+]
+
+_BARS = " ▁▂▃▄▅▆▇█"
+_STYLES = {"error": "red", "warning": "yellow", "known": "cyan"}
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+@app.command("list")
+def list_datasets() -> None:
+    """List the data sets that can be named."""
+    from rich.table import Table
+
+    from agiqa_bench.registry import dataset_registry
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("name", "title", "about", "licence", "from"):
+        table.add_column(column, overflow="fold")
+    for entry in dataset_registry().entries():
+        facts: dict[str, Any] = entry.facts
+        about = _plain(f"cannot be used: {entry.error}") if entry.error else _plain(facts.get("summary", ""))
+        table.add_row(
+            _plain(entry.name), _plain(facts.get("title", "")), about, _plain(facts.get("licence", "")),
+            _plain(entry.origin), style="red" if entry.error else None,
+        )  # fmt: skip
+    console = _console()
+    console.print(table)
+    console.print("\nA table of your own works too: --dataset my.csv (columns image, prompt, mos or mos_<target>).")
+
+
+@app.command()
+def info(name: Name, data_root: DataRoot = None) -> None:
+    """Describe a data set: rows, targets, groups, generators, MOS, faults, licence, citation."""
+    from agiqa_bench.data.catalogue import open_dataset
+    from agiqa_bench.data.describe import describe
+
+    print_description(describe(open_dataset(name, data_root)), _console())
+
+
+@app.command()
+def verify(name: Name, data_root: DataRoot = None) -> None:
+    """Check every row and decode every image; exit code 1 if something is found that matters."""
+    from rich.progress import Progress
+
+    from agiqa_bench.data import verify as verification
+    from agiqa_bench.data.catalogue import open_dataset
+
+    console = _console()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("decoding images", total=None)
+        report = verification.verify(
+            open_dataset(name, data_root), lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    print_report(report, console)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def download(name: Name, data_root: DataRoot = None) -> None:
+    """Download a data set from where its authors publish it; goes on where an earlier download was cut."""
+    from agiqa_bench.data.catalogue import open_dataset
+
+    console = _console()
+    dataset = open_dataset(name, data_root, annotations_only=True)
+    folder = download_shown(dataset, data_root, console)
+    console.print(_plain(f"{dataset.title} is in {folder}; check it with `agiqa-bench datasets verify {name}`"))
+
+
+def download_shown(dataset: Dataset, root: Path | None, console: Console) -> Path:
+    """Download `dataset` into the folder of `root` (None: the default), with a progress bar on a terminal."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    from agiqa_bench.data import download as downloading
+    from agiqa_bench.data.roots import data_root
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("download", total=None)
+        return downloading.download(
+            dataset,
+            data_root(root),
+            lambda line: console.print(_plain(line)),
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+
+
+def print_description(about: Description, console: Console) -> None:
+    """Print what `datasets info` says."""
+    console.print(f"[bold]{_plain(about.title)}[/] ({_plain(about.name)})")
+    if about.synthetic:
+        console.print("[yellow]synthetic: rendered and rated by code, no person ever rated it[/]")
+    missing = f", {about.missing} of them missing here" if about.missing else ", all here"
+    console.print(f"{about.rows:,} rows, {about.images:,} images{missing}, {about.groups:,} groups")
+    sizes = ", ".join(f"{count} of {size} rows" for size, count in about.group_sizes.items())
+    console.print(f"group sizes: {sizes}")
+    console.print("\n[bold]Generators[/]")
+    for generator, count in about.generators.items():
+        title = about.generator_titles.get(generator, "")
+        console.print(_plain(f"  {count:5,}  {generator}{f'  {title}' if title else ''}"))
+    console.print("\n[bold]MOS[/]")
+    for summary in about.targets:
+        _print_target(summary, console)
+    console.print("\n[bold]Faults[/]" if about.faults else "\nno fault was found in the files")
+    for fault in about.faults:
+        mark = "[cyan]known[/]" if fault.known else "[red]this copy[/]"
+        console.print(f"  {mark} {fault.code}: {_plain(fault.message)}")
+    console.print(f"\nlicence: {_plain(about.licence)}\nannotations: sha256 {about.fingerprint}")
+    if about.citation:
+        console.print(f"\n{_plain(about.citation)}")
+
+
+def _print_target(summary: TargetSummary, console: Console) -> None:
+    target = summary.target
+    low, high = target.mos_range
+    judges = f", judges {' and '.join(target.measures)}" if target.measures else ""
+    console.print(
+        f"  {_plain(target.name)}: {summary.minimum:.3f} to {summary.maximum:.3f}, mean {summary.mean:.3f}, "
+        f"std {summary.std:.3f} (scale {low:g} to {high:g}{judges})"
+    )
+    console.print(f"    {summary.minimum:.2f} {histogram_bar(summary.histogram)} {summary.maximum:.2f}")
+
+
+def histogram_bar(counts: tuple[int, ...]) -> str:
+    """One block character per bin, the fullest bin highest; a bin with any row is never blank.
+
+    >>> histogram_bar((0, 1, 4, 8))
+    ' ▁▄█'
+    """
+    top = max(counts, default=0)
+    return "".join(_BARS[-(-8 * count // top)] if count else " " for count in counts)
+
+
+def print_report(report: VerificationReport, console: Console) -> None:
+    """Print what `datasets verify` found."""
+    console.print(f"[bold]{_plain(report.name)}[/]: {report.rows:,} rows, {report.decoded:,} images decode")
+    sizes = sorted(report.sizes.items(), key=lambda item: -item[1])
+    if sizes:
+        more = f" and {len(sizes) - 5} other sizes" if len(sizes) > 5 else ""
+        console.print("sizes: " + ", ".join(f"{w} x {h} ({n:,})" for (w, h), n in sizes[:5]) + more)
+        console.print("modes: " + ", ".join(f"{mode} ({n:,})" for mode, n in sorted(report.modes.items())))
+    for finding in report.findings:
+        style = _STYLES[finding.severity]
+        console.print(f"[{style}]{finding.severity}[/] {finding.code}: {_plain(finding.message)}")
+        for example in finding.examples:
+            console.print(_plain(f"    {example}"))
+        if finding.examples and finding.count > len(finding.examples):
+            console.print(f"    and {finding.count - len(finding.examples)} more")
+    console.print("[green]nothing was found that matters[/]" if report.ok else "[red]not fit for use as it is[/]")
+
+
+def _plain(text: object) -> str:
+    from rich.markup import escape
+
+    return escape(str(text))

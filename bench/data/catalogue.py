@@ -1,0 +1,36 @@
+"""From what a user types after `--dataset` to a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agiqa_bench.errors import DataNotFoundError
+from agiqa_bench.registry import dataset_registry
+
+if TYPE_CHECKING:
+    from agiqa_bench.data.dataset import Dataset
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".xlsx")
+
+
+def open_dataset(name_or_path: str, root: Path | None = None, *, annotations_only: bool = False) -> Dataset:
+    """Open a registered data set by name, or a table of one's own by path; nothing is read yet.
+
+    Args:
+        name_or_path: A registered name, or the path of a .csv, .tsv, .parquet or .xlsx table.
+        root: Folder of `--data-root`; None means the default.
+        annotations_only: Do not ask for images.
+
+    Raises:
+        UnknownNameError: No data set has that name.
+        DataNotFoundError: The table's file does not exist.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        from agiqa_bench.datasets.table import TableDataset
+
+        if not path.is_file():
+            raise DataNotFoundError(f"data set table {path}: no such file; check the path")
+        return TableDataset(path, root, annotations_only=annotations_only)
+    return dataset_registry().load(name_or_path)(root, annotations_only=annotations_only)

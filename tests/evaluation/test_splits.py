@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agiqa_bench.errors import SplitError, UnknownNameError
+from agiqa_bench.evaluation.splits import Leakage, Split, build_split, check_split, make_splits, splits_digest
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> pd.DataFrame:
+    n_groups = draw(st.integers(2, 12))
+    extra = draw(st.lists(st.integers(0, n_groups - 1), max_size=40))
+    groups = draw(st.permutations([*range(n_groups), *extra]))
+    families = draw(st.lists(st.sampled_from("xyz"), min_size=len(groups), max_size=len(groups)))
+    names = draw(st.lists(st.sampled_from(["i", "j", "k"]), min_size=len(groups), max_size=len(groups)))
+    return pd.DataFrame({"image": names, "group": [f"g{g}" for g in groups], "generator": families, "family": families})
+
+
+def groups_of(table: pd.DataFrame, rows: np.ndarray) -> set[str]:
+    return set(table["group"].to_numpy()[rows])
+
+
+@settings(max_examples=60, deadline=None)
+@given(tables(), st.integers(0, 5))
+def test_grouped_splits_use_every_row_once_and_never_share_a_group(table: pd.DataFrame, seed: int) -> None:
+    for split in make_splits(table, "any", "grouped", repeats=3, seed=seed):
+        train, validation, test = (groups_of(table, rows) for rows in (split.train, split.validation, split.test))
+        assert not train & validation
+        assert not train & test
+        assert not validation & test
+        together = np.concatenate([split.train, split.validation, split.test])
+        assert sorted(together) == list(range(len(table)))
+        n = table["group"].nunique()
+        assert len(test) == max(1, round(0.2 * n))
+        assert len(validation) == (max(1, round((n - len(test)) / 8)) if n - len(test) >= 2 else 0)
+        assert train
+        assert split.leakage.group == 0.0
+
+
+@settings(max_examples=40, deadline=None)
+@given(tables())
+def test_image_splits_use_every_row_once(table: pd.DataFrame) -> None:
+    for split in make_splits(table, "any", "image", repeats=2):
+        together = np.concatenate([split.train, split.validation, split.test])
+        assert sorted(together) == list(range(len(table)))
+        assert len(split.test) == max(1, round(0.2 * len(table)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(tables(), st.randoms(use_true_random=False))
+def test_grouped_splits_do_not_depend_on_the_order_of_rows(table: pd.DataFrame, random: object) -> None:
+    order = list(range(len(table)))
+    random.shuffle(order)
+    shuffled = table.iloc[order].reset_index(drop=True)
+    for one, other in zip(make_splits(table, "any"), make_splits(shuffled, "any"), strict=True):
+        assert groups_of(table, one.test) == groups_of(shuffled, other.test)
+        assert groups_of(table, one.validation) == groups_of(shuffled, other.validation)
+
+
+def test_sizes_and_leakage_of_each_rule(table: pd.DataFrame) -> None:
+    grouped = make_splits(table, "t")
+    assert [(len(s.train), len(s.validation), len(s.test)) for s in grouped] == [(84, 12, 24)] * 10
+    assert all(s.leakage == Leakage(group=0.0, generator=1.0) for s in grouped)
+    image = make_splits(table, "t", "image")
+    assert [(len(s.train), len(s.validation), len(s.test)) for s in image] == [(84, 12, 24)] * 10
+    assert all(s.leakage.group == 1.0 for s in image)
+    generator = make_splits(table, "t", "generator", repeats=1)
+    assert [s.held_out for s in generator] == ["a", "b", "c"]
+    assert [(len(s.train), len(s.validation), len(s.test)) for s in generator] == [(72, 8, 40)] * 3
+    assert all(s.leakage == Leakage(group=1.0, generator=0.0) for s in generator)
+    for split in generator:
+        assert set(table["family"].to_numpy()[split.test]) == {split.held_out}
+        assert not groups_of(table, split.train) & groups_of(table, split.validation)
+
+
+def test_leakage_counts_rows() -> None:
+    table = pd.DataFrame({"group": list("aabc"), "generator": list("xyzy"), "family": list("xyzy")})
+    split = build_split(table, "image", 0, train=[0], validation=[3], test=[1, 2])
+    assert split.leakage == Leakage(group=0.5, generator=0.5)
+
+
+@pytest.mark.parametrize(
+    ("rule", "digest"),
+    [
+        ("grouped", "6a362b080c04530d260d70b6da5f10a948b840fb554b97d432b4e84988485156"),
+        ("image", "595d43dd13ed6e12d2c550891983ae7ef07f796a142d016b92d27fb7eaee6092"),
+        ("generator", "eb5786c3d55162478439f1a278baf49839193f62ac60c5fbf62d47e7535684cd"),
+    ],
+)
+def test_the_same_seed_gives_the_same_splits_on_every_machine(table: pd.DataFrame, rule: str, digest: str) -> None:
+    assert splits_digest(make_splits(table, "pinned", rule)) == digest
+
+
+def test_repeats_seeds_and_data_sets_differ_and_the_first_repeats_stay(table: pd.DataFrame) -> None:
+    splits = make_splits(table, "t")
+    assert len({split.digest for split in splits}) == 10
+    assert [s.digest for s in make_splits(table, "t", repeats=3)] == [s.digest for s in splits[:3]]
+    others = (make_splits(table, "t", seed=1), make_splits(table, "u"))
+    assert len({splits_digest(s) for s in (splits, *others)}) == 3
+
+
+def test_training_rows_per_selection(table: pd.DataFrame) -> None:
+    split = make_splits(table, "t")[0]
+    merged = sorted([*split.train, *split.validation])
+    fit, choose = split.training("validation")
+    assert list(fit) == list(split.train)
+    assert list(choose) == list(split.validation)
+    fit, choose = split.training("last")
+    assert list(fit) == merged
+    assert choose is None
+    fit, choose = split.training("test")
+    assert list(fit) == merged
+    assert list(choose) == list(split.test)
+    for selection in ("last", "validation", "test"):
+        fit, choose = split.training(selection, selects_epoch=False)
+        assert list(fit) == merged
+        assert choose is None
+
+
+def test_two_groups_leave_no_validation_part() -> None:
+    table = pd.DataFrame({"group": ["a", "a", "b"], "generator": "x", "family": "x"})
+    split = make_splits(table, "t", repeats=1)[0]
+    assert split.validation.size == 0
+    with pytest.raises(SplitError, match="use --select last"):
+        split.training("validation")
+    assert split.training("last")[0].tolist() == split.train.tolist()
+
+
+def test_a_split_is_read_only_and_survives_pickling(table: pd.DataFrame) -> None:
+    split = make_splits(table, "t", repeats=1)[0]
+    with pytest.raises(ValueError, match="read-only"):
+        split.test[0] = 1
+    copy = pickle.loads(pickle.dumps(split))
+    assert copy.digest == split.digest
+    assert copy.leakage == split.leakage
+
+
+def test_bad_requests(table: pd.DataFrame) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean grouped"):
+        make_splits(table, "t", "groupd")
+    with pytest.raises(SplitError, match="cannot make 0 splits"):
+        make_splits(table, "t", repeats=0)
+    with pytest.raises(SplitError, match=r"test share .* is 1"):
+        make_splits(table, "t", test_share=1.0)
+    with pytest.raises(SplitError, match=r"validation share .* is 0"):
+        make_splits(table, "t", validation_share=0.0)
+    with pytest.raises(SplitError, match=r"has 1 group\(s\)"):
+        make_splits(table.assign(group="one"), "t")
+    with pytest.raises(SplitError, match=r"has 1 image\(s\)"):
+        make_splits(table.iloc[:1], "t", "image")
+    with pytest.raises(SplitError, match="has 1 generator family"):
+        make_splits(table.assign(family="one"), "t", "generator")
+
+
+@pytest.mark.parametrize(
+    ("rule", "groups", "parts", "held_out", "message"),
+    [
+        ("grouped", "baac", ([0, 1], [2], [3]), "", "group 'a' is in both train and validation"),
+        ("grouped", "aabb", ([0, 1, 2], [], [3]), "", "group 'b' is in both train and test"),
+        ("grouped", "abcc", ([0], [1, 2], [3]), "", "group 'c' is in both validation and test"),
+        ("grouped", "aaab", ([0, 1, 2], [], [4]), "", "there is no row 4"),
+        ("grouped", "aaab", ([0, 1], [], [2]), "", r"1 row\(s\) in no part, first row 3"),
+        ("image", "aaab", ([0, 1, 1, 2], [], [3]), "", r"1 row\(s\) more than once, first row 1"),
+        ("image", "aaab", ([0, 1, 2], [3], []), "", "the test part is empty"),
+        ("image", "aaab", ([], [0], [1, 2, 3]), "", "the train part is empty"),
+        ("generator", "aaab", ([0], [2], [1, 3]), "y", "group 'a' is in both train and validation"),
+        ("generator", "abab", ([0], [1], [2, 3]), "x", "family 'x' is in both train and test"),
+        ("generator", "aaab", ([0, 2], [], [1, 3]), "x", "held_out is 'x', but the test part has y"),
+    ],
+)
+def test_a_split_that_breaks_its_rule_is_refused(
+    rule: str, groups: str, parts: tuple[list[int], ...], held_out: str, message: str
+) -> None:
+    table = pd.DataFrame({"group": list(groups), "generator": list("xyxy"), "family": list("xyxy")})
+    with pytest.raises(SplitError, match=message):
+        build_split(table, rule, 0, *parts, held_out=held_out)
+    split = Split(0, *(np.array(part, dtype=np.int64) for part in parts), Leakage(0.0, 0.0), held_out)
+    with pytest.raises(SplitError, match=message):
+        check_split(split, table, rule)
