@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from agiqa_bench.errors import PluginError, RegistrationError, UnknownNameError
 
@@ -142,7 +142,7 @@ class Registry(Generic[T]):
                 f"{self.kind} '{name}' of {origin}: the class calls itself '{getattr(found, 'name', None)}'; "
                 "entry point and class must agree"
             )
-        return found
+        return cast(type[T], found)
 
     def entry(self, name: str) -> Entry:
         """Facts about one name, without importing it if it is built in."""

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -26,3 +32,70 @@ def annotations() -> Path:
     if missing:
         pytest.skip(f"the published annotation files are not here: {', '.join(missing)} missing in {folder}")
     return folder
+
+
+RunCommand = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> RunCommand:
+    """Runs the installed `agiqa-bench` in a folder of the test's own: `command("methods", "list")`."""
+
+    def run(*arguments: object, timeout: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:
+        executable = shutil.which("agiqa-bench", path=str(Path(sys.executable).parent))
+        assert executable is not None, "the command is not installed beside this interpreter: pip install -e ."
+        return subprocess.run(
+            [executable, *map(str, arguments)],
+            cwd=tmp_path,
+            env=os.environ | {"AGIQA_CACHE": str(tmp_path / "cache"), "COLUMNS": "200"} | environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+        )
+
+    return run
+
+
+@pytest.fixture
+def rated_table(tmp_path: Path) -> Path:
+    """A table data set without images: 20 prompts x 3 generators, quality that depends on both."""
+    generators = {"good": 4.0, "fair": 3.0, "poor": 1.0}
+    rows = ["image,prompt,generator,mos_quality"]
+    for prompt in range(20):
+        for generator, mean in generators.items():
+            # Spread without ties, so that every correlation is defined and no two cells agree by accident.
+            mos = mean + ((prompt * 7) % 20) / 40 + len(generator) / 1000
+            rows.append(f"{generator}_{prompt}.png,a picture of thing {prompt},{generator},{mos:.4f}")
+    path = tmp_path / "rated.csv"
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def example_methods() -> Path:
+    """A plugin file with small methods that exercise the road: trained, zero-shot, failing, slow."""
+    return Path(__file__).parent / "example_methods.py"
+
+
+@pytest.fixture(scope="session")
+def standins() -> ModuleType:
+    """The module `tests/standins.py`, which renders images under the official file names."""
+    spec = importlib.util.spec_from_file_location("standins", Path(__file__).with_name("standins.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def fresh_registries() -> Iterator[None]:
+    """Registries of the test's own: what it registers is forgotten afterwards."""
+    from agiqa_bench.registry import dataset_registry, method_registry
+
+    for clear in (method_registry.cache_clear, dataset_registry.cache_clear):
+        clear()
+    yield
+    for clear in (method_registry.cache_clear, dataset_registry.cache_clear):
+        clear()

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from agiqa_bench import __version__
-from agiqa_bench.cli import methods, report, run, splits
+from agiqa_bench.cli import datasets, methods, report, run, splits
 from agiqa_bench.errors import AgiqaError
 
 
@@ -56,5 +56,5 @@ def top(
 app.command("run")(run.run)
 app.command("report")(report.report)
 app.add_typer(methods.app, name="methods")
-# app.add_typer(datasets.app, name="datasets")
+app.add_typer(datasets.app, name="datasets")
 app.add_typer(splits.app, name="splits")

@@ -21,56 +21,55 @@ DataRoot = Annotated[
     Path | None,
     typer.Option("--data-root", help="Folder with the data sets. Default: $AGIQA_DATA, else the user's data folder."),
 ]
+Plugin = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file with data sets; may be repeated.")]
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _STYLES = {"error": "red", "warning": "yellow", "known": "cyan"}
 
 
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(highlight=False)
-
-
 @app.command("list")
-def list_datasets() -> None:
-    """List the data sets that can be named."""
+def list_datasets(plugin: Plugin = None) -> None:
+    """List every registered data set; a broken one with its reason."""
     from rich.table import Table
+    from rich.text import Text
 
     from agiqa_bench.registry import dataset_registry
 
-    table = Table(box=None, pad_edge=False)
-    for column in ("name", "title", "about", "licence", "from"):
-        table.add_column(column, overflow="fold")
+    _load(plugin)
+    grid = Table(box=None, pad_edge=False)
+    for title in ("Name", "Title", "Licence", "From", "Summary"):
+        grid.add_column(title, overflow="fold")
     for entry in dataset_registry().entries():
+        if entry.error is not None:
+            grid.add_row(Text(entry.name), Text("broken", style="red"), "", Text(entry.origin), Text(entry.error))
+            continue
         facts: dict[str, Any] = entry.facts
-        about = _plain(f"cannot be used: {entry.error}") if entry.error else _plain(facts.get("summary", ""))
-        table.add_row(
-            _plain(entry.name), _plain(facts.get("title", "")), about, _plain(facts.get("licence", "")),
-            _plain(entry.origin), style="red" if entry.error else None,
-        )  # fmt: skip
+        shown = [facts.get("title", ""), facts.get("licence", ""), entry.origin, facts.get("summary", "")]
+        grid.add_row(Text(entry.name), *(Text(str(value)) for value in shown))
     console = _console()
-    console.print(table)
+    console.print(grid)
     console.print("\nA table of your own works too: --dataset my.csv (columns image, prompt, mos or mos_<target>).")
 
 
 @app.command()
-def info(name: Name, data_root: DataRoot = None) -> None:
+def info(name: Name, data_root: DataRoot = None, plugin: Plugin = None) -> None:
     """Describe a data set: rows, targets, groups, generators, MOS, faults, licence, citation."""
     from agiqa_bench.data.catalogue import open_dataset
     from agiqa_bench.data.describe import describe
 
+    _load(plugin)
     print_description(describe(open_dataset(name, data_root)), _console())
 
 
 @app.command()
-def verify(name: Name, data_root: DataRoot = None) -> None:
+def verify(name: Name, data_root: DataRoot = None, plugin: Plugin = None) -> None:
     """Check every row and decode every image; exit code 1 if something is found that matters."""
     from rich.progress import Progress
 
     from agiqa_bench.data import verify as verification
     from agiqa_bench.data.catalogue import open_dataset
 
+    _load(plugin)
     console = _console()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("decoding images", total=None)
@@ -83,10 +82,11 @@ def verify(name: Name, data_root: DataRoot = None) -> None:
 
 
 @app.command()
-def download(name: Name, data_root: DataRoot = None) -> None:
+def download(name: Name, data_root: DataRoot = None, plugin: Plugin = None) -> None:
     """Download a data set from where its authors publish it; goes on where an earlier download was cut."""
     from agiqa_bench.data.catalogue import open_dataset
 
+    _load(plugin)
     console = _console()
     dataset = open_dataset(name, data_root, annotations_only=True)
     folder = download_shown(dataset, data_root, console)
@@ -131,9 +131,10 @@ def print_description(about: Description, console: Console) -> None:
     for fault in about.faults:
         mark = "[cyan]known[/]" if fault.known else "[red]this copy[/]"
         console.print(f"  {mark} {fault.code}: {_plain(fault.message)}")
-    console.print(f"\nlicence: {_plain(about.licence)}\nannotations: sha256 {about.fingerprint}")
+    # What is there to be copied is not wrapped.
+    console.print(f"\nlicence: {_plain(about.licence)}\nannotations: sha256 {about.fingerprint}", soft_wrap=True)
     if about.citation:
-        console.print(f"\n{_plain(about.citation)}")
+        console.print(f"\n{_plain(about.citation)}", soft_wrap=True)
 
 
 def _print_target(summary: TargetSummary, console: Console) -> None:
@@ -173,6 +174,20 @@ def print_report(report: VerificationReport, console: Console) -> None:
         if finding.examples and finding.count > len(finding.examples):
             console.print(f"    and {finding.count - len(finding.examples)} more")
     console.print("[green]nothing was found that matters[/]" if report.ok else "[red]not fit for use as it is[/]")
+
+
+def _console() -> Console:
+    from agiqa_bench.cli.console import wide_console
+
+    return wide_console(highlight=False)
+
+
+def _load(plugins: list[Path] | None) -> None:
+    if plugins:
+        from agiqa_bench.plugins import load_plugin
+
+        for file in plugins:
+            load_plugin(file)
 
 
 def _plain(text: object) -> str:

@@ -44,6 +44,8 @@ class Target:
 class Source:
     """One place from which a part of a data set is downloaded.
 
+    Consecutive sources with the same `content` are alternatives, tried in order.
+
     Attributes:
         kind: `google_drive` (`location` is the file id), `hugging_face` (`location` is the data set's repository;
             `filename` selects one file, empty means the whole repository) or `url`.
@@ -91,12 +93,11 @@ class Dataset(ABC):
         sources: Where `datasets download` fetches it from.
         synthetic: True if no person ever rated it; said wherever its results are shown.
         preset: Which preset methods use on it by default: `paper` on real data, `quick` on the demo.
-        within_prompt: Column that tells which images were made for one prompt.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
-    targets: ClassVar[tuple[Target, ...]]
+    name: str
+    title: str
+    targets: tuple[Target, ...]
     citation: ClassVar[str] = ""
     licence: ClassVar[str] = "not stated"
     sources: ClassVar[tuple[Source, ...]] = ()
@@ -109,7 +110,7 @@ class Dataset(ABC):
 
         Args:
             root: Folder given by `--data-root` (it holds the data set or a sub-folder with it); None means the
-                default folder (`agiqa_bench.data.roots.default_root`).
+                default folder (`agiqa_bench.data.roots.data_root`).
             annotations_only: Read the ratings and do not ask for the images.
         """
         self.root = root

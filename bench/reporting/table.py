@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agiqa_bench.evaluation.metrics import METRICS, MetricInfo
 from agiqa_bench.evaluation.statistics import Summary, summarise
@@ -17,14 +17,19 @@ class Cell:
     """One number of a table.
 
     Attributes:
-        summary: Mean, standard deviation and interval over repeats; None where the metric is not defined.
-        reason: Why it is not defined.
+        summary: Mean, standard deviation and interval over the repeats in which the metric is defined.
+        reason: Why it is not defined in the others; empty if it is in all.
         rank: 1 for the best of its column, 2 for the second best; 0 otherwise.
     """
 
-    summary: Summary | None
+    summary: Summary
     reason: str = ""
     rank: int = 0
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over repeats; None where the metric is defined in none."""
+        return self.summary.mean
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ def build_table(results: RunResults) -> ComparisonTable:
         sections=tuple(sections),
         costs=tuple(costs),
         left_out=tuple(results.left_out),
-        notes=tuple(_notes(results, bool(sections))),
+        notes=(*_notes(results, bool(sections)), *_partly_defined(sections)),
         protocol=results.protocol,
     )
 
@@ -127,13 +132,9 @@ def _row(results: RunResults, method: MethodResults, target: str) -> Row:
     n_train = sum(fit for fit, _ in sizes) / len(sizes) if sizes else 1
     n_test = sum(test for _, test in sizes) / len(sizes) if sizes else 1
     for metric in METRICS:
-        values = [values[metric.key] for values in measured]
-        defined = [value for value in values if value is not None]
-        if defined and len(defined) == len(values):
-            cells[metric.key] = Cell(summarise(defined, n_test=n_test, n_train=n_train))
-        else:
-            reasons = [values["undefined"].get(metric.key, "") for values in measured]
-            cells[metric.key] = Cell(None, next(filter(None, reasons), "no repeat is finished"))
+        summary = summarise([values[metric.key] for values in measured], n_test=n_test, n_train=n_train)
+        reasons = (values["undefined"].get(metric.key, "") for values in measured)
+        cells[metric.key] = Cell(summary, next(filter(None, reasons), ""))
     return Row(
         method.label,
         method.display,
@@ -150,17 +151,16 @@ def _ranked(rows: list[Row]) -> tuple[Row, ...]:
     marked = {row.label: dict(row.cells) for row in rows}
     for metric in METRICS:
         sign = 1 if metric.better == "higher" else -1
-        means = {row.label: sign * s.mean for row in rows if (s := row.cells[metric.key].summary) is not None}
+        means = {row.label: sign * mean for row in rows if (mean := row.cells[metric.key].mean) is not None}
         for rank, value in enumerate(sorted(set(means.values()), reverse=True)[:2], start=1):
             for label in (label for label, mean in means.items() if mean == value):
-                marked[label][metric.key] = Cell(marked[label][metric.key].summary, rank=rank)
-    ranked = [Row(r.label, r.display, r.diagnostic, marked[r.label], r.repeats, r.expected, r.weights) for r in rows]
-    return tuple(sorted(ranked, key=_by_srcc))
+                marked[label][metric.key] = replace(marked[label][metric.key], rank=rank)
+    return tuple(sorted((replace(row, cells=marked[row.label]) for row in rows), key=_by_srcc))
 
 
 def _by_srcc(row: Row) -> tuple[bool, float]:
-    summary = row.cells["srcc"].summary
-    return (summary is None, -summary.mean if summary is not None else 0.0)
+    mean = row.cells["srcc"].mean
+    return (mean is None, 0.0 if mean is None else -mean)
 
 
 def _cost_row(method: MethodResults) -> CostRow:
@@ -210,3 +210,15 @@ def _notes(results: RunResults, any_rows: bool) -> list[str]:
         if 0 < len(method.cells) < method.expected
     )
     return notes
+
+
+def _partly_defined(sections: list[Section]) -> list[str]:
+    """Numbers that do not rest on every finished repeat, because the metric is not defined in some."""
+    return [
+        f"{row.display}, {section.target}: {metric.title} is defined in {cell.summary.n} of {row.repeats} repeats "
+        f"({cell.reason})"
+        for section in sections
+        for row in section.rows
+        for metric in METRICS
+        if (cell := row.cells[metric.key]).mean is not None and cell.summary.undefined
+    ]

@@ -39,7 +39,7 @@ def _name(row: Row) -> Text:
 
 def _number(cell: Cell) -> Text:
     summary = cell.summary
-    if summary is None:
+    if summary.mean is None:
         return Text("undefined", style="dim")
     style = {1: "bold", 2: "underline"}.get(cell.rank, "")
     text = Text(f"{summary.mean:.{_DECIMALS}f}", style=style)

@@ -81,16 +81,14 @@ def costs_to_csv(table: ComparisonTable) -> str:
 
 def _csv_cell(cell: Cell) -> list[str]:
     summary = cell.summary
-    if summary is None:
-        return ["", "", "", ""]
     values = (summary.mean, summary.std, summary.low, summary.high)
     return ["" if value is None else f"{value:.6f}" for value in values]
 
 
 def _markdown_cell(cell: Cell, decimals: int) -> str:
-    if cell.summary is None:
+    if cell.mean is None:
         return "undefined"
-    text = f"{cell.summary.mean:.{decimals}f}"
+    text = f"{cell.mean:.{decimals}f}"
     if cell.summary.std is not None:
         text += f" ± {cell.summary.std:.{decimals}f}"
     return f"**{text}**" if cell.rank == 1 else text

@@ -1,0 +1,222 @@
+"""`agiqa-bench run` and `report`, by the installed command."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def run(command, rated_table, example_methods):
+    def call(methods, *arguments, **environment):
+        return command(
+            "run", "--plugin", example_methods, "--methods", methods, "--dataset", rated_table, "--annotations-only",
+            *arguments, **environment,
+        )  # fmt: skip
+
+    return call
+
+
+def rows(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_a_run_ends_with_the_table_and_its_files(run, tmp_path):
+    done = run("generator_mean,epochs,name_length", "--repeats", 4)
+    assert done.returncode == 0, done.stderr
+    output = tmp_path / "results" / "runs" / "rated"
+    table = {row["method"]: row for row in rows((output / "table.csv").read_text())}
+    assert set(table) == {"generator_mean", "epochs", "name_length"}
+    assert float(table["generator_mean"]["srcc_mean"]) > 0.8
+    assert table["generator_mean"]["srcc_within_generator_mean"] == ""
+    assert table["generator_mean"]["repeats"] == "4"
+    assert "Generator mean" in done.stdout
+    assert "undefined" in done.stdout
+    assert "12 cells computed, 0 reused" in done.stderr
+    assert "| Generator mean |" in (output / "table.md").read_text()
+    plan = json.loads(next((output / "plans").iterdir()).read_text())
+    assert plan["outcome"] == {"computed": 12, "failures": [], "interrupted": False}
+    assert plan["environment"]["libraries"]["numpy"]
+
+
+def test_stored_metrics_equal_scipys_on_the_stored_scores(run, tmp_path):
+    import pandas as pd
+    from scipy.stats import spearmanr
+
+    run("epochs", "--repeats", 2)
+    cells = sorted((tmp_path / "results/runs/rated/cells/epochs").iterdir())
+    assert len(cells) == 2
+    for cell in cells:
+        scores = pd.read_parquet(cell / "predictions.parquet")
+        expected = spearmanr(scores["score_quality"], scores["mos_quality"]).statistic
+        record = json.loads((cell / "cell.json").read_text())
+        assert record["metrics"]["quality"]["srcc"] == pytest.approx(expected, abs=1e-12)
+        assert [entry["epoch"] for entry in json.loads((cell / "history.json").read_text())] == [0, 1, 2]
+
+
+def test_the_same_command_computes_nothing_again_and_zero_shot_scores_serve_every_repeat(run, tmp_path):
+    log = tmp_path / "log"
+    first = run("epochs,name_length", "--repeats", 3, EXAMPLE_LOG=str(log))
+    before = (tmp_path / "results/runs/rated/table.csv").read_bytes()
+    assert sorted(log.read_text().splitlines()) == ["epochs 42 6"] * 3 + ["name_length 60"]
+    second = run("epochs,name_length", "--repeats", 3, EXAMPLE_LOG=str(log))
+    assert len(log.read_text().splitlines()) == 4
+    assert "0 cells computed, 6 reused" in second.stderr
+    assert (tmp_path / "results/runs/rated/table.csv").read_bytes() == before
+    assert first.returncode == second.returncode == 0
+    more = run("epochs,name_length", "--repeats", 5, EXAMPLE_LOG=str(log))
+    assert "4 cells computed, 6 reused" in more.stderr
+    assert log.read_text().count("name_length") == 1
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(run, tmp_path):
+    run("epochs", "--repeats", 2)
+    before = sorted(path for path in (tmp_path / "results").rglob("*"))
+    done = run("epochs,name_length", "--repeats", 3, "--dry-run")
+    assert done.returncode == 0
+    lines = [line.split("│") for line in done.stdout.splitlines() if line.startswith("│")]
+    counts = {line[1].strip(): (line[4].strip(), line[5].strip()) for line in lines}
+    assert counts == {"Epochs": ("2", "1"), "Name length": ("0", "3")}
+    assert sorted(path for path in (tmp_path / "results").rglob("*")) == before
+
+
+def test_a_failing_cell_is_recorded_and_the_others_go_on(run, tmp_path):
+    flag = tmp_path / "fail"
+    flag.touch()
+    done = run("fails_sometimes,returns_nan,peeks,skips,generator_mean", "--repeats", 2, EXAMPLE_FAIL=str(flag))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "failed: fails_sometimes, repeat 0: RuntimeError: the example was told to fail" in done.stderr
+    output = tmp_path / "results/runs/rated"
+    failure = json.loads(sorted((output / "failures/fails_sometimes").iterdir())[0].read_text())
+    assert "with a second line" in failure["traceback"]
+    assert {row["method"] for row in rows((output / "table.csv").read_text())} == {"generator_mean"}
+    assert "Skips: skipped: has no readable specification" in done.stdout
+    flag.unlink()
+    again = run("fails_sometimes,generator_mean", "--repeats", 2, EXAMPLE_FAIL=str(flag))
+    assert again.returncode == 0
+    assert "2 cells computed, 2 reused" in again.stderr
+    assert list((output / "failures/fails_sometimes").iterdir()) == []
+
+
+def test_scores_that_are_not_finite_fail_the_cell_and_name_the_image(run, tmp_path):
+    from PIL import Image
+
+    for line in (tmp_path / "rated.csv").read_text().splitlines()[1:]:
+        Image.new("RGB", (4, 4)).save(tmp_path / line.partition(",")[0])
+    done = run("returns_nan,peeks", "--repeats", 2)
+    assert "method 'returns_nan': 1 of 60 scores are not finite (first: good_1.png); a method must score" in done.stderr
+    assert "peeks, 2 repeats: the MOS of samples to predict cannot be read" in done.stderr
+    assert done.returncode == 1
+
+
+def test_jobs_give_the_same_table(run, tmp_path):
+    run("epochs,generator_mean", "--repeats", 3, "--output", tmp_path / "one")
+    done = run("epochs,generator_mean", "--repeats", 3, "--output", tmp_path / "two", "--jobs", 2)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "one/table.csv").read_bytes() == (tmp_path / "two/table.csv").read_bytes()
+
+
+def test_report_shows_the_stored_table_again_in_every_format(run, command, tmp_path):
+    run("epochs,generator_mean", "--repeats", 2)
+    output = tmp_path / "results/runs/rated"
+    assert command("report", output, "--format", "csv").stdout == (output / "table.csv").read_text()
+    assert command("report", output, "--format", "markdown").stdout == (output / "table.md").read_text()
+    assert "Generator mean" in command("report", output).stdout
+    assert command("report", output, "--output", tmp_path / "out").returncode == 0
+    assert (tmp_path / "out/table.csv").read_bytes() == (output / "table.csv").read_bytes()
+    wrong = command("report", tmp_path)
+    assert wrong.returncode == 2
+    assert "holds no run; name the folder that 'agiqa-bench run' wrote" in wrong.stderr
+
+
+def test_other_splits_do_not_mix_with_earlier_ones(run, tmp_path):
+    run("epochs,generator_mean", "--repeats", 2)
+    run("epochs", "--repeats", 2, "--split", "image")
+    table = rows((tmp_path / "results/runs/rated/table.csv").read_text())
+    assert [(row["method"], row["split"]) for row in table] == [("epochs", "image")]
+    run("name_length", "--repeats", 2)
+    table = rows((tmp_path / "results/runs/rated/table.csv").read_text())
+    assert {row["method"] for row in table} == {"epochs", "generator_mean", "name_length"}
+    assert {row["split"] for row in table} == {"grouped"}
+
+
+def test_exported_splits_give_the_same_cells(run, command, rated_table, tmp_path):
+    run("epochs", "--repeats", 2)
+    command("splits", "export", rated_table, "--output", tmp_path / "splits.json", "--repeats", 2)
+    done = run("epochs", "--splits", tmp_path / "splits.json")
+    assert "0 cells computed, 2 reused" in done.stderr, done.stderr
+
+
+def test_leaving_one_generator_out(run, tmp_path):
+    done = run("generator_mean,epochs", "--split", "generator")
+    assert "0% their generator" in done.stdout.replace("0 %", "0%")
+    table = rows((tmp_path / "results/runs/rated/table.csv").read_text())
+    assert {row["method"] for row in table} <= {"generator_mean", "epochs"}
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(run, rated_table, example_methods, tmp_path):
+    undisturbed = tmp_path / "undisturbed"
+    run("epochs,name_length,generator_mean", "--repeats", 4, "--output", undisturbed)
+    killed, log = tmp_path / "killed", tmp_path / "log"
+    arguments = ["run", "--plugin", example_methods, "--methods", "epochs,name_length,generator_mean",
+                 "--dataset", rated_table, "--annotations-only", "--repeats", "4", "--output", killed]  # fmt: skip
+    environment = os.environ | {"EXAMPLE_LOG": str(log), "EXAMPLE_SLEEP": "1", "AGIQA_CACHE": str(tmp_path / "cache")}
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("agiqa-bench"), *map(str, arguments)],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not log.exists() or len(log.read_text().splitlines()) < 3:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = len(list((killed / "cells" / "epochs").glob("[0-9]*")))
+    assert finished == 2
+    done = run("epochs,name_length,generator_mean", "--repeats", 4, "--output", killed, EXAMPLE_LOG=str(log))
+    assert f"{12 - finished} cells computed, {finished} reused" in done.stderr
+    # Repeat 2 was running when the run was killed: it alone is fitted twice.
+    assert log.read_text().count("epochs") == 5
+    assert (killed / "table.csv").read_bytes() == (undisturbed / "table.csv").read_bytes()
+
+
+def test_ctrl_c_shows_what_is_finished(rated_table, example_methods, tmp_path):
+    log = tmp_path / "log"
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("agiqa-bench"), "run", "--plugin", example_methods, "--methods", "epochs",
+         "--dataset", rated_table, "--annotations-only", "--repeats", "3"],
+        env=os.environ | {"EXAMPLE_LOG": str(log), "EXAMPLE_SLEEP": "2", "COLUMNS": "200"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not log.exists() or len(log.read_text().splitlines()) < 2:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "1 cells computed, 0 reused; stopped by Ctrl-C: the same command goes on from here" in stderr
+    assert "only 1 of 3 repeats are finished" in stdout
+    assert "Traceback" not in stderr
+
+
+def test_a_damaged_cell_is_computed_again(run, tmp_path):
+    run("epochs", "--repeats", 2)
+    table = (tmp_path / "results/runs/rated/table.csv").read_bytes()
+    victim = sorted((tmp_path / "results/runs/rated/cells/epochs").iterdir())[0] / "predictions.parquet"
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(bytes(content))
+    done = run("epochs", "--repeats", 2)
+    assert "1 cells computed, 1 reused" in done.stderr
+    assert (tmp_path / "results/runs/rated/table.csv").read_bytes() == table

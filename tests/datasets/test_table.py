@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from agiqa_bench.datasets.table import TableDataset
+from agiqa_bench.errors import DataError, DataNotFoundError
+
+TEXT = 'image,prompt,mos\na.png,a cat,1.5\nb.png,a cat,3\nsub/c.png,"a dog, running",4.25\n'
+
+
+def write(folder: Path, text: str, name: str = "mine.csv", encoding: str = "utf-8") -> Path:
+    path = folder / name
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def save_images(folder: Path) -> None:
+    (folder / "sub").mkdir(parents=True, exist_ok=True)
+    for name in ("a.png", "b.png", "sub/c.png"):
+        Image.new("RGB", (4, 4)).save(folder / name)
+
+
+def test_columns_and_defaults(tmp_path: Path) -> None:
+    save_images(tmp_path)
+    dataset = TableDataset(write(tmp_path, TEXT))
+    assert dataset.name == "mine"
+    (target,) = dataset.targets
+    assert (target.name, target.mos_range) == ("quality", (1.5, 4.25))
+    table = dataset.samples
+    assert table["mos_quality"].tolist() == [1.5, 3.0, 4.25]
+    assert table["group"].tolist() == ["a cat", "a cat", "a dog, running"]
+    assert set(table["generator"]) == set(table["family"]) == {"unknown"}
+    assert table["path"].iloc[2] == str(tmp_path / "sub" / "c.png")
+    assert dataset.has_images
+    assert dataset.faults == ()
+
+
+def test_own_groups_generators_and_targets(tmp_path: Path) -> None:
+    text = "MOS_Alignment, mos_fun ,Generator,Group,Prompt,Image,note\n1,10,g1,x,p,a.png,-\n2,20,,x,q,b.png,-\n"
+    dataset = TableDataset(write(tmp_path, text), annotations_only=True, mos_range=(0, 100))
+    assert [(t.name, t.mos_range) for t in dataset.targets] == [("alignment", (0, 100)), ("fun", (0, 100))]
+    table = dataset.samples
+    assert table["generator"].tolist() == ["g1", "unknown"]
+    assert table["group"].tolist() == ["x", "x"]
+    assert table["mos_fun"].tolist() == [10.0, 20.0]
+
+
+def test_rows_without_a_prompt_stand_for_themselves(tmp_path: Path) -> None:
+    dataset = TableDataset(write(tmp_path, "image,prompt,mos\na.png,,1\nb.png,,2\n"), annotations_only=True)
+    assert dataset.samples["group"].tolist() == ["a.png", "b.png"]
+
+
+def test_images_are_looked_for_in_the_data_root_first(tmp_path: Path) -> None:
+    save_images(tmp_path / "elsewhere")
+    path = write(tmp_path, TEXT)
+    assert TableDataset(path, tmp_path / "elsewhere").has_images
+    lost = TableDataset(path)
+    assert lost.missing_images == ["a.png", "b.png", "sub/c.png"]
+    assert str(tmp_path / "a.png") in lost.faults[0].message
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("semicolon.csv", "image;prompt;mos\na.png;a cat;1,5\nb.png;a cat;3\nsub/c.png;a dog, running;4,25\n"),
+        ("tab.tsv", "image\tprompt\tmos\na.png\ta cat\t1.5\nb.png\ta cat\t3\nsub/c.png\ta dog, running\t4.25\n"),
+        ("crlf.csv", TEXT.replace("\n", "\r\n")),
+        ("blank.csv", TEXT + "\n\n"),
+        ("bom.csv", "\ufeff" + TEXT),
+    ],
+)
+def test_dialects_read_the_same(tmp_path: Path, name: str, text: str) -> None:
+    plain = TableDataset(write(tmp_path, TEXT), annotations_only=True).samples
+    pd.testing.assert_frame_equal(TableDataset(write(tmp_path, text, name), annotations_only=True).samples, plain)
+
+
+def test_parquet_and_excel_read_the_same(tmp_path: Path) -> None:
+    plain = TableDataset(write(tmp_path, TEXT), annotations_only=True).samples
+    frame = pd.read_csv(tmp_path / "mine.csv")
+    frame.to_parquet(tmp_path / "mine.parquet")
+    frame.to_excel(tmp_path / "mine.xlsx", index=False)
+    for suffix in ("parquet", "xlsx"):
+        same = TableDataset(tmp_path / f"mine.{suffix}", annotations_only=True)
+        pd.testing.assert_frame_equal(same.samples, plain)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("\n\n", "is empty"),
+        ("image,prompt,mos\n", "a header and no rows"),
+        ("image,mos\na,1\n", r"no column 'prompt' \(it has: image, mos\)"),
+        ("image,prompt,score\na,p,1\n", "no column 'mos' or 'mos_<target>'"),
+        ("image,prompt,mos\na.png,p,1\nb.png,p,\n", r"column 'mos', data row 2 \(b\.png\): '' is not a finite number"),
+        ("image,prompt,mos\na.png,p,nan\n", r"data row 1 \(a\.png\): 'nan'"),
+        ("image,prompt,mos\na.png,p,inf\n", "'inf' is not a finite"),
+        ("image,prompt,mos\na.png,p,good\n", "'good' is not a finite"),
+        ("image,prompt,mos,mos\na.png,p,1,2\n", "column 'mos' twice"),
+        ("image,prompt,mos,Mos \na.png,p,1,2\n", "column 'mos' twice"),
+        ("image,prompt,mos,mos_quality\na.png,p,1,2\n", "both 'mos' and 'mos_quality'"),
+        ("image,prompt,mos\na.png,a cat, sitting,1\n", "data row 1 has 4 cells where the header has 3"),
+        ("image,prompt,mos\n,p,1\n", "data row 1 names no image"),
+    ],
+)
+def test_bad_table_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        TableDataset(write(tmp_path, text))
+    assert "\n" not in str(caught.value)
+    assert "mine.csv" in str(caught.value)
+
+
+def test_bad_files_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DataNotFoundError, match="does not exist"):
+        TableDataset(tmp_path / "none.csv")
+    with pytest.raises(DataError, match="not UTF-8"):
+        TableDataset(write(tmp_path, TEXT.replace("cat", "chât"), encoding="latin-1"))
+    with pytest.raises(DataError, match=r"'\.json' is not a known kind"):
+        TableDataset(write(tmp_path, "{}", "mine.json"))
+    for name in ("mine.parquet", "mine.xlsx"):
+        with pytest.raises(DataError, match="cannot be read"):
+            TableDataset(write(tmp_path, "neither", name))
+
+
+def test_a_row_twice_is_kept_and_told(tmp_path: Path) -> None:
+    dataset = TableDataset(write(tmp_path, "image,prompt,mos\na.png,p,1\na.png,p,2\n"), annotations_only=True)
+    assert len(dataset.samples) == 2
+    assert [fault.code for fault in dataset.faults] == ["duplicate-row"]
+
+
+cells = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp", "Zs")), min_size=1, max_size=12)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.tuples(cells, cells, st.floats(-1e6, 1e6)), min_size=1, max_size=8))
+def test_what_is_written_is_what_is_read(tmp_path: Path, rows: list[tuple[str, str, float]]) -> None:
+    frame = pd.DataFrame(rows, columns=["image", "prompt", "mos"])
+    frame.to_csv(tmp_path / "any.csv", index=False)
+    table = TableDataset(tmp_path / "any.csv", annotations_only=True).samples
+    assert table["image"].tolist() == [row[0] for row in rows]
+    assert table["prompt"].tolist() == [row[1] for row in rows]
+    assert table["mos_quality"].tolist() == [row[2] for row in rows]

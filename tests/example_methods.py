@@ -1,0 +1,117 @@
+"""Small methods for tests of the road: a trained one that selects an epoch, a zero-shot one, and some that misbehave."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from agiqa_bench import Method, MethodConfig, Samples
+
+
+class LengthConfig(MethodConfig):
+    sign: float = 1.0
+    words: bool = False
+
+
+class PromptLength(Method):
+    """Zero-shot: the length of the file name. Counts its calls in the file that EXAMPLE_LOG names."""
+
+    name = "name_length"
+    title = "Name length"
+    targets = ("*",)
+    uses_images = False
+    trainable = False
+    Config = LengthConfig
+
+    def predict(self, samples: Samples) -> np.ndarray:
+        log(f"name_length {len(samples)}")
+        return self.config.sign * np.array([len(name) for name in samples.names], dtype=float)
+
+
+class EpochMethod(Method):
+    """Trained in epochs: approaches the generator means; chooses the epoch that is best on validation."""
+
+    name = "epochs"
+    title = "Epochs"
+    targets = ("*",)
+    uses_images = False
+    selects_epoch = True
+
+    def fit(self, train: Samples, validation: Samples | None = None) -> Self:
+        log(f"epochs {len(train)} {None if validation is None else len(validation)}")
+        time.sleep(float(os.environ.get("EXAMPLE_SLEEP", "0")))
+        generators = np.array(train.generators)
+        means = {name: train.mos[generators == name].mean(axis=0) for name in set(train.generators)}
+        noise = np.random.normal(0, 0.01, size=3)
+        for epoch in range(3):
+            self.history.append({"epoch": epoch, "loss": float(1 / (epoch + 1) + noise[epoch])})
+            self.context.progress(epoch + 1, 3, "epochs")
+        self.means = means
+        self.noise = float(noise.sum())
+        return self
+
+    def predict(self, samples: Samples) -> np.ndarray:
+        return np.stack(
+            [self.means[name] + self.noise + 0.001 * len(i) for name, i in zip(samples.generators, samples.names)]
+        )
+
+
+class FailsSometimes(EpochMethod):
+    """Fails while the file that EXAMPLE_FAIL names exists."""
+
+    name = "fails_sometimes"
+    title = "Fails sometimes"
+    selects_epoch = False
+
+    def fit(self, train: Samples, validation: Samples | None = None) -> Self:
+        if Path(os.environ.get("EXAMPLE_FAIL", "/nonexistent")).exists():
+            raise RuntimeError("the example was told to fail\nwith a second line")
+        return super().fit(train, validation)
+
+
+class ReturnsNaN(Method):
+    name = "returns_nan"
+    title = "Returns NaN"
+    targets = ("*",)
+    uses_images = False
+    trainable = False
+
+    def predict(self, samples: Samples) -> np.ndarray:
+        scores = np.arange(len(samples), dtype=float)
+        scores[3] = np.nan
+        return scores
+
+
+class PeeksAtMOS(Method):
+    name = "peeks"
+    title = "Peeks"
+    targets = ("*",)
+    uses_images = False
+    trainable = False
+
+    def predict(self, samples: Samples) -> np.ndarray:
+        return samples.mos
+
+
+class Skips(Method):
+    name = "skips"
+    title = "Skips"
+    targets = ("*",)
+    uses_images = False
+
+    @classmethod
+    def skip(cls, config: MethodConfig, context: object) -> str | None:
+        return "has no readable specification"
+
+    def predict(self, samples: Samples) -> np.ndarray:
+        raise AssertionError("a skipped method ran")
+
+
+def log(line: str) -> None:
+    if "EXAMPLE_LOG" in os.environ:
+        with Path(os.environ["EXAMPLE_LOG"]).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")

@@ -1,0 +1,165 @@
+"""Plans and keys: what changes a key and what does not."""
+
+import pytest
+
+from agiqa_bench.errors import ConfigError, UnknownNameError
+from agiqa_bench.execution.keys import changed_components
+from agiqa_bench.execution.plan import make_plan
+from agiqa_bench.execution.request import RunRequest
+from agiqa_bench.method import Context, Method, MethodConfig, Weights
+from agiqa_bench.plugins import load_plugin
+from agiqa_bench.registry import method_registry
+
+
+@pytest.fixture
+def plan_of(rated_table, example_methods, fresh_registries):
+    load_plugin(example_methods)
+
+    def build(*methods, **changes):
+        return make_plan(RunRequest(dataset=str(rated_table), methods=methods, annotations_only=True, **changes))
+
+    return build
+
+
+def components(plan):
+    return plan.methods[0].cells[0].components
+
+
+def difference(before, after):
+    changed = changed_components(components(before), components(after))
+    assert (before.methods[0].cells[0].key != after.methods[0].cells[0].key) == bool(changed)
+    return changed
+
+
+def test_the_same_request_gives_the_same_keys(plan_of):
+    assert difference(plan_of("epochs"), plan_of("epochs")) == []
+
+
+def test_config_changes_the_key(plan_of):
+    assert difference(plan_of("name_length"), plan_of("name_length[sign=-1]")) == ["config"]
+    assert difference(plan_of("name_length"), plan_of("name_length", settings={"name_length": {"sign": -1}})) == [
+        "config"
+    ]
+
+
+def test_seed_changes_split_and_training_seed(plan_of):
+    assert difference(plan_of("epochs"), plan_of("epochs", seed=1)) == ["seed", "split"]
+    assert difference(plan_of("name_length"), plan_of("name_length", seed=1)) == ["split"]
+
+
+def test_split_rule_changes_the_key(plan_of):
+    assert difference(plan_of("epochs"), plan_of("epochs", split="image")) == ["split"]
+
+
+def test_selection_changes_the_key_only_of_methods_that_choose_an_epoch(plan_of):
+    assert difference(plan_of("epochs"), plan_of("epochs", select="last")) == ["selection"]
+    assert difference(plan_of("fails_sometimes"), plan_of("fails_sometimes", select="last")) == []
+
+
+def test_precision_and_batch_size_change_the_key(plan_of):
+    assert difference(plan_of("epochs"), plan_of("epochs", precision="bf16")) == ["precision"]
+    assert difference(plan_of("epochs"), plan_of("epochs", batch_size=7)) == ["batch_size"]
+
+
+def test_data_change_the_key(plan_of, rated_table):
+    before = plan_of("epochs")
+    text = rated_table.read_text("utf-8")
+    rated_table.write_text(text.replace("4.0040", "4.0041", 1), "utf-8")
+    assert text != rated_table.read_text("utf-8")
+    assert difference(before, plan_of("epochs")) == ["annotations"]
+
+
+def test_moving_the_table_does_not_change_the_key(plan_of, rated_table, example_methods, tmp_path):
+    before = plan_of("epochs")
+    moved = tmp_path / "elsewhere" / rated_table.name
+    moved.parent.mkdir()
+    rated_table.rename(moved)
+    after = make_plan(RunRequest(dataset=str(moved), methods=("epochs",), annotations_only=True))
+    assert difference(before, after) == []
+
+
+def test_code_changes_the_key(plan_of, example_methods, tmp_path, rated_table, monkeypatch):
+    source = example_methods.read_text("utf-8")
+    keys = []
+    for folder, text in (("a", source), ("b", source), ("c", source + "\nCHANGED = True\n")):
+        file = tmp_path / folder / "example_methods.py"
+        file.parent.mkdir()
+        file.write_text(text, "utf-8")
+        method_registry.cache_clear()
+        load_plugin(file)
+        keys.append(components(plan_of_file(rated_table)))
+    assert changed_components(keys[0], keys[1]) == []
+    assert changed_components(keys[0], keys[2]) == ["code"]
+
+
+def plan_of_file(table):
+    return make_plan(RunRequest(dataset=str(table), methods=("epochs",), annotations_only=True))
+
+
+def test_weights_and_images_change_the_key(rated_table, monkeypatch, tmp_path, fresh_registries):
+    from PIL import Image
+
+    monkeypatch.setenv("AGIQA_CACHE", str(tmp_path / "cache"))
+
+    class Weighted(Method):
+        name = "weighted"
+        title = "Weighted"
+        digest = "one"
+
+        @classmethod
+        def weights(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:
+            return (Weights("file", cls.digest, stand_in="toy"),)
+
+        def predict(self, samples):
+            raise AssertionError
+
+    method_registry().register("weighted", Weighted, "tests")
+    for line in rated_table.read_text("utf-8").splitlines()[1:]:
+        Image.new("RGB", (8, 8), "red").save(rated_table.parent / line.partition(",")[0])
+    request = RunRequest(dataset=str(rated_table), methods=("weighted",))
+    before = make_plan(request)
+    assert before.methods[0].label == "weighted (toy)"
+    Weighted.digest = "two"
+    assert difference(before, make_plan(request)) == ["weights"]
+    Weighted.digest = "one"
+    Image.new("RGB", (8, 8), "blue").save(rated_table.parent / "good_0.png")
+    assert difference(before, make_plan(request)) == ["images"]
+
+
+def test_unknown_things_are_named(plan_of):
+    with pytest.raises(UnknownNameError, match="did you mean epochs"):
+        plan_of("epoch")
+    with pytest.raises(ConfigError, match=r"method 'name_length': unknown key 'sing' \(there are: sign, words\)"):
+        plan_of("name_length[sing=1]")
+    with pytest.raises(ConfigError, match="sign = 'x': Input should be a valid number"):
+        plan_of("name_length[sign=x]")
+    with pytest.raises(UnknownNameError, match="method in --set"):
+        plan_of("epochs", settings={"niqe": {"pristine": "refit"}})
+
+
+def test_methods_that_need_images_are_skipped_with_the_reason(plan_of):
+    (method,) = plan_of("niqe").methods
+    assert method.skip == "needs images; --annotations-only was given"
+    assert method.cells == []
+
+
+def test_missing_images_are_a_skip_that_says_how_to_get_them(rated_table):
+    (method,) = make_plan(RunRequest(dataset=str(rated_table), methods=("niqe",))).methods
+    assert method.skip.startswith("needs images, and 60 of 60 are missing (first: good_0.png)")
+
+
+def test_no_target_in_common_is_a_skip(plan_of):
+    (method,) = plan_of("clipscore").methods
+    assert method.skip == "predicts alignment; rated rates quality"
+
+
+def test_the_epoch_method_gets_validation_only_when_the_selection_asks(plan_of, tmp_path, monkeypatch):
+    from agiqa_bench.execution.progress import Silent
+    from agiqa_bench.execution.runner import run
+    from agiqa_bench.execution.store import Store
+
+    for select, expected in (("validation", "epochs 42 6"), ("last", "epochs 48 None"), ("test", "epochs 48 12")):
+        log = tmp_path / f"{select}.log"
+        monkeypatch.setenv("EXAMPLE_LOG", str(log))
+        run(plan_of("epochs", select=select, repeats=1), Store(tmp_path / select), Silent())
+        assert log.read_text().splitlines() == [expected]
