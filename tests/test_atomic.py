@@ -25,9 +25,14 @@ def test_a_failed_write_leaves_the_old_content_and_no_temporary_file(tmp_path, m
 
 def test_a_new_directory_appears_whole_or_not_at_all(tmp_path):
     target = tmp_path / "cell"
-    with pytest.raises(ZeroDivisionError), atomic.new_directory(target) as new:
-        (new / "half").write_text("x")
-        raise ZeroDivisionError
+
+    def fail_in_the_middle():
+        with atomic.new_directory(target) as new:
+            (new / "half").write_text("x")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_in_the_middle()
     assert list(tmp_path.iterdir()) == []
     for content in ("one", "two"):
         with atomic.new_directory(target) as new:

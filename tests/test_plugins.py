@@ -104,7 +104,9 @@ def test_a_plugin_that_cannot_be_used_says_why(tmp_path, text, message, fresh_re
 
 def test_a_plugin_that_takes_a_name_is_refused(tmp_path, fresh_registries):
     file = write(tmp_path / "plugin.py", MODULE.replace('"their_method"', '"generator_mean"'))
-    with pytest.raises(RegistrationError, match="'generator_mean' of .*plugin.py collides with the one of agiqa-bench"):
+    with pytest.raises(
+        RegistrationError, match=r"'generator_mean' of .*plugin.py collides with the one of agiqa-bench"
+    ):
         load_plugin(file)
     with pytest.raises(PluginError, match="no such file"):
         load_plugin(tmp_path / "absent.py")

@@ -34,7 +34,7 @@ def test_loading_is_lazy_and_checks_the_class(monkeypatch):
         misnamed="agiqa_bench.methods.generator_mean:GeneratorMean",
     )
     assert registry.load("generator_mean") is GeneratorMean
-    with pytest.raises(PluginError, match="'missing' of .* cannot be imported: ModuleNotFoundError: No module named"):
+    with pytest.raises(PluginError, match=r"'missing' of .* cannot be imported: ModuleNotFoundError: No module named"):
         registry.load("missing")
     with pytest.raises(PluginError, match="AttributeError"):
         registry.load("nothing")

@@ -178,7 +178,7 @@ def _run(request: RunRequest, *, download: bool, dry_run: bool) -> int:
     with told.status("planning"):
         plan = None if download else _plan_or_none(request, watcher, asks=sys.stdin.isatty() and told.is_terminal)
     if plan is None:
-        plan = _download_and_plan(request, watcher, agreed=download)
+        plan = _download_and_plan(request, watcher, told, agreed=download)
     store = Store(request.output or Path("results") / "runs" / plan.dataset.name)
     plan.find_results(store)
     _show_plan(plan, store, shown)
@@ -210,10 +210,9 @@ def _plan_or_none(request: RunRequest, watcher: Any, *, asks: bool) -> Plan | No
         raise
 
 
-def _download_and_plan(request: RunRequest, watcher: Any, *, agreed: bool) -> Plan:
+def _download_and_plan(request: RunRequest, watcher: Any, console: Console, *, agreed: bool) -> Plan:
+    from agiqa_bench.cli.datasets import download_shown
     from agiqa_bench.data.catalogue import open_dataset
-    from agiqa_bench.data.download import download
-    from agiqa_bench.data.roots import data_root
     from agiqa_bench.errors import DataNotFoundError
     from agiqa_bench.execution.plan import make_plan
 
@@ -228,7 +227,7 @@ def _download_and_plan(request: RunRequest, watcher: Any, *, agreed: bool) -> Pl
             watcher.say(reason)
             if not typer.confirm(f"Download {dataset.title} now?", err=True):
                 raise DataNotFoundError(reason)
-        download(dataset, data_root(request.data_root), watcher.say)
+        download_shown(dataset, request.data_root, console)
     return make_plan(request, watcher.say)
 
 

@@ -201,7 +201,7 @@ def slug(label: str) -> str:
     >>> slug("niqe")
     'niqe'
     >>> slug("clipscore[backbone=demo-rn]")
-    'clipscore_backbone_demo-rn_-9ec2c418'
+    'clipscore_backbone_demo-rn_-0e918daf'
     """
     kept = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "_" for letter in label)
     if kept == label and not label.startswith(".") and len(label) <= 64:
