@@ -90,3 +90,5 @@ def forward_log(watcher: Watcher) -> None:
     logger = logging.getLogger("agiqa_bench")
     logger.handlers[:] = [_Forward(watcher)]
     logger.setLevel(logging.INFO)
+    # open_clip puts a handler on the root logger, which would print every line a second time.
+    logger.propagate = False

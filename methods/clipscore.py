@@ -1,0 +1,59 @@
+"""CLIPScore (Hessel et al. 2021): how well an image fits its prompt, by CLIP."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from agiqa_bench.data.samples import Samples
+from agiqa_bench.method import Context, Method, MethodConfig, Weights
+
+
+class CLIPScore(Method):
+    """2.5 * max(cos(image, text), 0), the text being the prompt behind a prefix, cut at CLIP's context length.
+
+    Section 3 of the paper; prefix, factor and preprocessing as in the authors' code (jmhessel/clipscore).
+    """
+
+    name = "clipscore"
+    title = "CLIPScore"
+    summary = "cosine of CLIP's image and prompt features, no training"
+    targets = ("alignment",)
+    uses_prompt = True
+    trainable = False
+    citation = """@inproceedings{hessel2021clipscore,
+  title = {{CLIPScore}: A Reference-free Evaluation Metric for Image Captioning},
+  author = {Hessel, Jack and Holtzman, Ari and Forbes, Maxwell and Le Bras, Ronan and Choi, Yejin},
+  booktitle = {Proceedings of the 2021 Conference on Empirical Methods in Natural Language Processing},
+  pages = {7514--7528},
+  year = {2021}
+}"""
+    presets = {"quick": {"backbone": "demo-vit"}}  # noqa: RUF012 - literal class data
+
+    class Config(MethodConfig):
+        """Settings: which CLIP (`architecture:weights`), and what is put before the prompt."""
+
+        backbone: str = "ViT-B-32:openai"
+        prefix: str = "A photo depicts "
+
+    @classmethod
+    def weights(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:
+        """The CLIP that `config` names, fetched if it may be."""
+        from agiqa_bench.backbones.spec import resolve
+
+        assert isinstance(config, cls.Config)
+        backbone = resolve(config.backbone, context.offline)
+        return (Weights(backbone.name, backbone.digest, backbone.stand_in),)
+
+    def predict(self, samples: Samples) -> npt.NDArray[np.float64]:
+        """Score in [0, 2.5], float64 (n,)."""
+        from agiqa_bench.backbones.clip import load
+        from agiqa_bench.backbones.spec import resolve
+
+        settings, context = self.config, self.context
+        clip = load(resolve(settings.backbone, context.offline), context.device, context.precision)
+        image = clip.encode_image(
+            clip.resized(samples.images), batch_size=context.batch_size, progress=context.progress
+        )
+        text = clip.encode_text([settings.prefix + prompt for prompt in samples.prompts])
+        return 2.5 * np.maximum(np.sum(image * text, axis=1, dtype=np.float64), 0.0)
