@@ -96,6 +96,18 @@ class PeeksAtMOS(Method):
         return samples.mos
 
 
+class Brightness(Method):
+    """Zero-shot, on small versions of the images."""
+
+    name = "brightness"
+    title = "Brightness"
+    targets = ("*",)
+    trainable = False
+
+    def predict(self, samples: Samples) -> np.ndarray:
+        return samples.images.resized(16).mean(axis=(1, 2, 3))
+
+
 class Skips(Method):
     name = "skips"
     title = "Skips"

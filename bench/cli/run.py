@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -164,6 +165,7 @@ def _run(request: RunRequest, *, download: bool, dry_run: bool) -> int:
 
     from agiqa_bench.cli.console import wide_console
     from agiqa_bench.cli.progress import TerminalWatcher, forward_log
+    from agiqa_bench.errors import StoreError
     from agiqa_bench.execution.runner import run as run_plan
     from agiqa_bench.execution.store import Store
     from agiqa_bench.plugins import load_plugin
@@ -189,8 +191,13 @@ def _run(request: RunRequest, *, download: bool, dry_run: bool) -> int:
     try:
         with watcher:
             outcome = run_plan(plan, store, watcher, request.jobs)
-    finally:
-        shown.print(_written_table(store, shown))
+    except StoreError:
+        # What was finished is kept: show it, though nothing more can be written.
+        with suppress(StoreError):
+            shown.print(_stored_table(store))
+        raise
+    shown.print()
+    shown.print(_stored_table(store, write=True))
     _show_ending(outcome, store, told)
     if outcome.interrupted:
         return 130
@@ -280,16 +287,16 @@ def _store_splits(plan: Plan, store: Any) -> None:
         )
 
 
-def _written_table(store: Any, console: Console) -> Any:
-    """Write table.csv, table.md and costs.csv, and give the table for the terminal."""
+def _stored_table(store: Any, *, write: bool = False) -> Any:
+    """The table of what is stored, for the terminal; also written as table.csv, table.md and costs.csv."""
     from agiqa_bench.cli.report import write_tables
     from agiqa_bench.reporting.results import read_results
     from agiqa_bench.reporting.table import build_table
     from agiqa_bench.reporting.terminal import to_terminal
 
     table = build_table(read_results(store))
-    write_tables(table, store.root)
-    console.print()
+    if write:
+        write_tables(table, store.root)
     return to_terminal(table)
 
 
