@@ -265,7 +265,9 @@ def _show_plan(plan: Plan, store: Any, console: Console) -> None:
             continue
         cells = [str(len(method.cells) - len(method.missing)), str(len(method.missing))]
         targets = ", ".join(method.context.targets)
-        grid.add_row(Text(method.display), targets, Text(weights or "none"), *cells, Text(method.note))
+        changed = f"stored cells differ in {', '.join(method.changed)}" if method.changed else ""
+        note = "; ".join(filter(None, (method.note, changed)))
+        grid.add_row(Text(method.display), targets, Text(weights or "none"), *cells, Text(note))
     for name, reason in plan.unusable.items():
         grid.add_row(Text(name), "", "", "", "", Text(f"cannot be used: {reason}", style="yellow"))
     console.print(grid)

@@ -21,5 +21,5 @@ def key_of(components: dict[str, Any]) -> str:
 
 
 def changed_components(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """Names of the components in which two keys differ, for the plan's "why is this computed again"."""
+    """Names of the components in which two keys differ: why a cell is computed again."""
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))

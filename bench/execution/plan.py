@@ -21,7 +21,7 @@ from agiqa_bench.errors import (
 )
 from agiqa_bench.evaluation.splits import Split, SplitRule, make_splits, splits_digest
 from agiqa_bench.execution.code_digest import CodeDigest, code_digest
-from agiqa_bench.execution.keys import FORMAT, key_of
+from agiqa_bench.execution.keys import FORMAT, changed_components, key_of
 from agiqa_bench.execution.request import MethodSpec, RunRequest, explain_validation, parse_method
 from agiqa_bench.execution.store import CellResult, Store
 from agiqa_bench.method import Context, Method, MethodConfig, Weights
@@ -53,6 +53,7 @@ class PlannedMethod:
         note: What a reader must know about this row, e.g. why a stand-in is used.
         skip: Why it does not run here; None if it does.
         score_key: Key of the zero-shot scores; None for a trained method.
+        changed: In what the missing cells differ from stored ones of the same row, e.g. `code`.
     """
 
     label: str
@@ -67,6 +68,7 @@ class PlannedMethod:
     score_key: str | None = None
     score_components: dict[str, Any] = field(default_factory=dict)
     cells: list[PlannedCell] = field(default_factory=list)
+    changed: tuple[str, ...] = ()
 
     @property
     def missing(self) -> list[PlannedCell]:
@@ -115,11 +117,15 @@ class Plan:
         return Samples(self.dataset.samples, method.context.targets, images)
 
     def find_results(self, store: Store) -> None:
-        """Look up which cells are finished."""
+        """Look up which cells are finished, and why others are not the ones that are stored."""
         for method in self.methods:
             for cell in method.cells:
                 if cell.result is None:
                     cell.result = store.find_cell(method.label, cell.repeat, cell.key)
+            for cell in method.missing[:1]:
+                other = store.find_other_cell(method.label, cell.repeat, cell.key)
+                if other is not None:
+                    method.changed = tuple(changed_components(other["components"], cell.components))
 
 
 def make_plan(request: RunRequest, say: Callable[[str], None] = lambda line: None) -> Plan:  # noqa: ARG005

@@ -18,6 +18,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _KEY_LENGTH = 16
+_LEFTOVER_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,18 @@ class Store:
         probe = self.root / ".writable"
         atomic.write_bytes(probe, b"")
         probe.unlink(missing_ok=True)
+        self._remove_leftovers()
+
+    def _remove_leftovers(self) -> None:
+        """Delete what killed runs left half-written; the young ones may belong to a run that is alive."""
+        for leftover in [*self.root.glob("*/*/.*.tmp"), *self.root.glob("*/.*.tmp"), *self.root.glob(".*.tmp")]:
+            with suppress(FileNotFoundError):
+                if time.time() - leftover.stat().st_mtime < _LEFTOVER_SECONDS:
+                    continue
+                if leftover.is_dir():
+                    shutil.rmtree(leftover, ignore_errors=True)
+                else:
+                    leftover.unlink()
 
     # Cells
 
@@ -97,6 +112,18 @@ class Store:
         if record is None or not _intact(folder, record):
             return None
         return CellResult(record, folder)
+
+    def find_other_cell(self, label: str, repeat: int, key: str) -> dict[str, Any] | None:
+        """The record of the latest finished cell of the same row and repeat under another key, or None."""
+        folder = self.cell_folder(label, repeat, key)
+        others = [path for path in folder.parent.glob(f"{repeat:02d}-*/cell.json") if path.parent != folder]
+        for file in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True):
+            try:
+                record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue  # damaged: it explains nothing
+            return record
+        return None
 
     def write_cell(
         self,

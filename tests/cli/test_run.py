@@ -220,3 +220,10 @@ def test_a_damaged_cell_is_computed_again(run, tmp_path):
     done = run("epochs", "--repeats", 2)
     assert "1 cells computed, 1 reused" in done.stderr
     assert (tmp_path / "results/runs/rated/table.csv").read_bytes() == table
+
+
+def test_the_plan_says_why_a_stored_cell_does_not_serve(run, tmp_path):
+    run("epochs", "--repeats", 1)
+    done = run("epochs", "--repeats", 1, "--precision", "bf16", "--seed", 3, "--dry-run")
+    line = next(line for line in done.stdout.splitlines() if line.startswith("│ Epochs"))
+    assert "stored cells differ in precision, seed, split" in line
