@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from agiqa_bench.data.catalogue import open_dataset
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import (
+    AgiqaError,
     ConfigError,
     DataNotFoundError,
     PluginError,
@@ -78,7 +79,14 @@ class PlannedMethod:
 
 @dataclass
 class Plan:
-    """All that a run does, decided before it begins."""
+    """All that a run does, decided before it begins.
+
+    Attributes:
+        rule: The split rule; of imported splits the one in the file.
+        say: Gets one line before anything is downloaded.
+        unusable: Why a registered method cannot even be loaded, by name.
+        step: Told (done, total, what) while images are decoded; whoever watches the run sets it.
+    """
 
     request: RunRequest
     dataset: Dataset
@@ -88,11 +96,30 @@ class Plan:
     device: str
     say: Callable[[str], None]
     unusable: dict[str, str] = field(default_factory=dict)
+    step: Callable[[int, int, str], None] = lambda done, total, what: None  # noqa: ARG005
+    _bad_images: AgiqaError | None = None
 
     @cached_property
     def images(self) -> ImageCache:
         """The images of all rows, decoded on first use."""
-        return _image_cache(self.dataset)
+        if not self.dataset.has_images:
+            raise DataNotFoundError(
+                f"data set '{self.dataset.name}': images are missing; {self.dataset.describe_sources()}"
+            )
+        from agiqa_bench.data.image_cache import ImageCache
+
+        paths = [Path(path) for path in self.dataset.samples["path"]]
+        return ImageCache(paths, progress=lambda *progress: self.step(*progress))
+
+    def decode_images(self) -> None:
+        """Decode the images before the first method that looks at them, so that no method is billed for it.
+
+        Bad images are found here once; each method that looks at images then fails with that line.
+        """
+        try:
+            _ = self.images.store
+        except AgiqaError as error:
+            self._bad_images = error
 
     @cached_property
     def protocol(self) -> dict[str, Any]:
@@ -112,7 +139,13 @@ class Plan:
         }
 
     def samples(self, method: PlannedMethod) -> Samples:
-        """All rows of the data set as `method` may see them."""
+        """All rows of the data set as `method` may see them.
+
+        Raises:
+            AgiqaError: It looks at images, and they cannot be decoded or stored.
+        """
+        if method.cls.uses_images and self._bad_images is not None:
+            raise self._bad_images
         images = self.images if method.cls.uses_images else None
         return Samples(self.dataset.samples, method.context.targets, images)
 
@@ -340,14 +373,6 @@ def cell_seed(plan: Plan, method: PlannedMethod, repeat: int) -> int:
 def cell_context(plan: Plan, method: PlannedMethod, cell: PlannedCell, scratch: Path | None) -> Context:
     """The method's context with what belongs to one cell."""
     return replace(method.context, seed=cell_seed(plan, method, cell.repeat), scratch=scratch)
-
-
-def _image_cache(dataset: Dataset) -> ImageCache:
-    from agiqa_bench.data.image_cache import ImageCache
-
-    if not dataset.has_images:
-        raise DataNotFoundError(f"data set '{dataset.name}': images are missing; {dataset.describe_sources()}")
-    return ImageCache([Path(path) for path in dataset.samples["path"]])
 
 
 def _mean(values: list[float]) -> float:

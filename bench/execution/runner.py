@@ -59,8 +59,12 @@ def run(plan: Plan, store: Store, watcher: Watcher, jobs: int = 1) -> Outcome:
     record = describe_plan(plan)
     store.write_plan(plan_id, record)
     watcher.start({method.label: len(method.missing) for method in plan.methods if method.missing})
+    plan.step = watcher.step
     results = _in_this_process(plan, store, watcher, tasks) if jobs == 1 else _in_processes(plan, store, tasks, jobs)
     try:
+        if any(method.cls.uses_images and method.missing for method in plan.methods):
+            watcher.begin("images", "decoding")
+            plan.decode_images()
         for result in results:
             task = result.task
             if result.error is None:
