@@ -1,0 +1,322 @@
+"""The image cache: every image of a data set is decoded once, in parallel, and read through a memory map ever after.
+
+Methods meet it as `samples.images`:
+
+    for image in samples.images:            # uint8 (h, w, 3), read-only
+        ...
+    samples.images.resized(224)             # uint8 (n, 224, 224, 3), resized once for all repeats
+"""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+import PIL
+from filelock import FileLock
+
+from agiqa_bench import atomic
+from agiqa_bench.data import images as decoding
+from agiqa_bench.data.file_digests import file_digests
+from agiqa_bench.data.parallel import default_workers, map_in_order
+from agiqa_bench.data.pixel_store import PixelStore, open_store, write_store
+from agiqa_bench.data.resizing import Crop, Interpolation, Resize, Resizing
+from agiqa_bench.errors import BadImageError, StoreError
+
+Progress = Callable[[int, int, str], None]
+Pixels = npt.NDArray[np.uint8]
+
+_NAMED = 3
+"""How many bad images a message names."""
+
+
+class ImageCache:
+    """Decoded images of all rows of a data set, kept on disk; nothing is read before it is needed.
+
+    The store is found by the content of the files, the decoding policy and Pillow's version, so a changed file can
+    never meet old pixels, and copies of a data set share one store. Files of equal content are decoded once. A damaged
+    store is built again. Several processes may use one cache at once: one builds, the others wait for it.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path | str],
+        folder: Path | None = None,
+        workers: int | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> None:
+        """Remember where the files are.
+
+        Args:
+            paths: Image file of each row, length n; a path may repeat.
+            folder: Folder of the cache; None means `agiqa_bench.data.roots.cache_root()`.
+            workers: Number of threads; None means one per core.
+            progress: Called with (done, total, what) while files are read, decoded or resized.
+        """
+        self._paths = [str(path) for path in paths]
+        self._folder = folder
+        self._workers = workers or default_workers()
+        self._progress: Progress = progress or (lambda done, total, what: None)  # noqa: ARG005
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __reduce__(self) -> tuple[type[ImageCache], tuple[list[str], Path | None, int]]:
+        # Another process maps the store itself: a pickled memory map would carry every pixel.
+        return ImageCache, (self._paths, self._folder, self._workers)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the files' contents in the order of the rows; locations do not enter.
+
+        Raises:
+            BadImageError: A file cannot be read.
+        """
+        digests, bad = self._read
+        self._refuse(bad)
+        return _sha256(digests[path] for path in self._paths)
+
+    def view(self, rows: npt.ArrayLike) -> Images:
+        """The images of `rows` (int, row numbers of the data set), in that order; reads nothing yet."""
+        return Images(self, np.asarray(rows, dtype=np.int64))
+
+    @cached_property
+    def store(self) -> PixelStore:
+        """The decoded images, one per distinct content, decoded now if they are not on disk yet.
+
+        Raises:
+            BadImageError: One or more images cannot be decoded; all are counted, the first are named.
+            StoreError: The cache folder cannot be written.
+        """
+        return self._stored(self._key, self._decoded)
+
+    @cached_property
+    def entries(self) -> npt.NDArray[np.int64]:
+        """Number of each row's image in the store, int64 (n,)."""
+        digests, bad = self._read
+        self._refuse(bad)
+        numbers = {digest: number for number, digest in enumerate(self._sources)}
+        return np.asarray([numbers[digests[path]] for path in self._paths], dtype=np.int64)
+
+    def resized(self, resizing: Resizing) -> Pixels:
+        """All images of the store resized, uint8 (n_distinct, size, size, 3), read-only; computed once, kept on disk.
+
+        Raises:
+            BadImageError, StoreError: As `store`.
+            ConfigError: The images are not square, and `resizing` does not make them so.
+        """
+        return self._stored(f"{self._key}-{resizing.tag}", lambda: self._applied(resizing)).stacked()
+
+    @cached_property
+    def _read(self) -> tuple[dict[str, str], list[BadImageError]]:
+        """Digest of every file that can be read, and why the others cannot."""
+        paths = list(dict.fromkeys(self._paths))
+        return file_digests(paths, self._root / "digests", self._workers, self._progress)
+
+    @property
+    def _root(self) -> Path:
+        if self._folder is not None:
+            return self._folder
+        from agiqa_bench.data.roots import cache_root
+
+        return cache_root()
+
+    @cached_property
+    def _sources(self) -> dict[str, str]:
+        """Per distinct content (digest) the first file that has it, in the order of the rows."""
+        sources: dict[str, str] = {}
+        for path, digest in self._read[0].items():
+            sources.setdefault(digest, path)
+        return sources
+
+    @property
+    def _key(self) -> str:
+        return _sha256([decoding.POLICY, PIL.__version__, *self._sources])
+
+    def _stored(self, name: str, images: Callable[[], Iterable[Pixels]]) -> PixelStore:
+        """The store called `name`, written from `images` if it is not there or damaged."""
+        folder = self._root / "images" / name
+        # With an unreadable file there is no store; going on finds the undecodable ones too, for one full message.
+        store = None if self._read[1] else open_store(folder)
+        if store is None:
+            with _locked(folder):
+                store = None if self._read[1] else open_store(folder)
+                if store is None:
+                    write_store(folder, images())
+                    store = open_store(folder)
+        if store is None:
+            raise StoreError(f"the image cache {folder} was damaged as it was written; type the same command again")
+        return store
+
+    def _decoded(self) -> Iterator[Pixels]:
+        """Decode every distinct image in order; at the end raise if any is bad."""
+        bad = list(self._read[1])
+        results = map_in_order(_decode, self._sources.items(), self._workers)
+        for done, (_, result) in enumerate(results, start=1):
+            if isinstance(result, BadImageError):
+                bad.append(result)
+            elif not bad:
+                yield result
+            self._progress(done, len(self._sources), "decoding images")
+        self._refuse(bad)
+
+    def _applied(self, resizing: Resizing) -> Iterator[Pixels]:
+        store = self.store
+        results = map_in_order(lambda number: resizing.apply(store[number]), range(len(store)), self._workers)
+        for done, (_, result) in enumerate(results, start=1):
+            yield result
+            self._progress(done, len(store), f"resizing images to {resizing.size}")
+
+    def _refuse(self, bad: Sequence[BadImageError]) -> None:
+        """Raise one error for all bad images, if there are any."""
+        if not bad:
+            return
+        named = "; ".join(str(error) for error in bad[:_NAMED])
+        more = f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+        raise BadImageError(
+            f"{len(bad)} of {len(set(self._paths))} images cannot be used: {named}{more} "
+            "(`agiqa-bench datasets verify NAME` lists them all)"
+        )
+
+
+class Images(Sequence[Pixels]):
+    """The images of some rows: a sequence of uint8 (h, w, 3) sRGB arrays, each a read-only view of the memory map."""
+
+    def __init__(self, cache: ImageCache, rows: npt.NDArray[np.int64]) -> None:
+        """Use `ImageCache.view`."""
+        self._cache = cache
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __repr__(self) -> str:
+        return f"Images({len(self)})"
+
+    @overload
+    def __getitem__(self, index: int) -> Pixels: ...
+    @overload
+    def __getitem__(self, index: slice) -> Images: ...
+    def __getitem__(self, index: int | slice) -> Pixels | Images:
+        """One image, or a view on a slice of them.
+
+        Raises:
+            BadImageError, StoreError: As `ImageCache.store`, at the first access.
+        """
+        if isinstance(index, slice):
+            return Images(self._cache, self._rows[index])
+        row = self._rows[operator.index(index)]
+        return self._cache.store[int(self._cache.entries[row])]
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Height and width of each image, int64 (n, 2)."""
+        if not len(self):
+            return np.empty((0, 2), dtype=np.int64)
+        return self._cache.store.sizes[self._cache.entries[self._rows]]
+
+    @property
+    def uniform_size(self) -> tuple[int, int] | None:
+        """(height, width) if all images have one size, else None."""
+        distinct = np.unique(self.sizes, axis=0)
+        return (int(distinct[0, 0]), int(distinct[0, 1])) if len(distinct) == 1 else None
+
+    def resized(
+        self,
+        size: int,
+        *,
+        resize: Resize = "shorter",
+        crop: Crop = "center",
+        interpolation: Interpolation = "bicubic",
+    ) -> Pixels:
+        """The images at one square size, uint8 (n, size, size, 3), a new array.
+
+        Pixel for pixel what torchvision's `Resize` and `CenterCrop` give for PIL images (with antialiasing). Computed
+        once for all rows of the data set, in parallel, and kept on disk.
+
+        Args:
+            size: Side in pixels.
+            resize: `shorter`: the shorter side becomes `size`; `exact`: both sides do, whatever the shape.
+            crop: `center`: cut the middle square; `none`: with `shorter` only for square images.
+            interpolation: `bicubic` or `bilinear`.
+
+        Raises:
+            ConfigError: A setting is not valid, or an image is not square and nothing makes it so.
+            BadImageError, StoreError: As `ImageCache.store`.
+        """
+        resizing = Resizing(size, resize, crop, interpolation)
+        if not len(self):
+            return np.empty((0, size, size, 3), dtype=np.uint8)
+        return self._cache.resized(resizing)[self._cache.entries[self._rows]]
+
+
+def require_minimum_size(images: Images, names: Sequence[str], pixels: int, method: str) -> None:
+    """Refuse images that are too small for a method, before it starts.
+
+    Args:
+        images: The images.
+        names: Their names for the message, length n.
+        pixels: Smallest height and width that the method can use.
+        method: Its name.
+
+    Raises:
+        BadImageError: An image is smaller; the first is named.
+    """
+    small = np.flatnonzero((images.sizes < pixels).any(axis=1))
+    if small.size:
+        first = int(small[0])
+        height, width = images.sizes[first]
+        others = f" ({small.size - 1} more are too small)" if small.size > 1 else ""
+        raise BadImageError(
+            f"{method} needs at least {pixels} x {pixels} pixels; image {names[first]} is {width} x {height}{others}"
+        )
+
+
+def _decode(source: tuple[str, str]) -> Pixels | BadImageError:
+    """Decode a file whose digest is known; an error is returned, because the others are wanted too."""
+    digest, path = source
+    try:
+        content = Path(path).read_bytes()
+        if hashlib.sha256(content).hexdigest() != digest:
+            return BadImageError(f"{path} changed while it was read")
+        return decoding.decode(content, path)
+    except BadImageError as error:
+        return error
+    except OSError as error:
+        return BadImageError(f"cannot read {path}: {error.strerror or error}")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock on building `folder`; what a killed process left behind is then nobody's, and removed.
+
+    Raises:
+        StoreError: The cache folder cannot be written, or its file system has no locks.
+    """
+    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise atomic.explain(error, folder) from error
+    except NotImplementedError as error:
+        raise StoreError(f"{folder.parent} is on a file system without locks: set AGIQA_CACHE to another") from error
+    try:
+        for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield
+    finally:
+        lock.release()
+
+
+def _sha256(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

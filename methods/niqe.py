@@ -1,0 +1,200 @@
+"""NIQE (Mittal, Soundararajan and Bovik 2013): how far an image's statistics are from those of pristine photographs."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from agiqa_bench.data.samples import Samples
+from agiqa_bench.errors import BadImageError, ConfigError, DownloadError, WeightsUnavailableError
+from agiqa_bench.method import Context, Method, MethodConfig, Weights
+
+if TYPE_CHECKING:
+    import torch
+
+    from agiqa_bench.methods.niqe_pristine import PristineModel
+
+BLOCK = 96
+"""Side of a block in pixels; the smallest image that NIQE can score."""
+
+_PYIQA_FILE = "niqe_modelparameters.mat"
+_PYIQA_REPOSITORY = "chaofengc/IQA-PyTorch-Weights"
+
+
+class NIQE(Method):
+    """Minus NIQE, by pyiqa's implementation (luma of YIQ, blocks of 96 x 96 at two scales, equation 10 of the paper).
+
+    Computed in float64 on the CPU whatever the device, one image a thread: 36 features that are read off a table by
+    nearest entry should not depend on the machine.
+    """
+
+    name = "niqe"
+    title = "NIQE"
+    summary = "distance of natural scene statistics to those of pristine photographs, no training"
+    targets = ("quality",)
+    trainable = False
+    citation = """@article{mittal2013niqe,
+  title = {Making a ``Completely Blind'' Image Quality Analyzer},
+  author = {Mittal, Anish and Soundararajan, Rajiv and Bovik, Alan C.},
+  journal = {IEEE Signal Processing Letters},
+  volume = {20},
+  number = {3},
+  pages = {209--212},
+  year = {2013}
+}"""
+    presets = {"quick": {"pristine": "refit", "min_side": 288}}  # noqa: RUF012 - literal class data
+
+    class Config(MethodConfig):
+        """Settings.
+
+        Attributes:
+            pristine: `pyiqa` (the published parameters, which pyiqa downloads on first use), `refit` (this project's
+                stand-in, always at hand), or a `.mat`, `.npz` or `.safetensors` file.
+            min_side: Images whose shorter side is below this many pixels are first enlarged to it (bicubic). 0, as in
+                the paper: never. One block of 96 x 96, all that an image of 128 x 128 has, leaves the covariance of
+                its features undetermined (pyiqa then takes 0), so the demo's preset enlarges.
+        """
+
+        pristine: str = "pyiqa"
+        min_side: int = Field(default=0, ge=0)
+
+    @classmethod
+    def weights(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:
+        """The pristine model that `config` names, fetched if it may be.
+
+        A local file whose numbers are not the published ones is a stand-in and named after the file.
+        """
+        assert isinstance(config, cls.Config)
+        path = _pristine_file(config.pristine, context.offline)
+        label = config.pristine if config.pristine in ("pyiqa", "refit") else path.name
+        name, stand_in = f"NIQE pristine ({label})", "" if label == "pyiqa" else label
+        if _model(path).published:
+            name, stand_in = "NIQE pristine (published)", ""
+        return (Weights(name, hashlib.sha256(path.read_bytes()).hexdigest(), stand_in),)
+
+    def predict(self, samples: Samples) -> npt.NDArray[np.float64]:
+        """Minus NIQE, float64 (n,), at most 0.
+
+        Raises:
+            BadImageError: An image is smaller than 96 x 96, or has no texture (one colour, a plain ramp), so that NIQE
+                is undefined.
+        """
+        import torch
+
+        from agiqa_bench.data.image_cache import require_minimum_size
+        from agiqa_bench.data.parallel import default_workers, map_in_order
+
+        model = _model(_pristine_file(self.config.pristine, self.context.offline))
+        images, names = samples.images, samples.names
+        if self.config.min_side < BLOCK:
+            require_minimum_size(images, names, BLOCK, self.name)
+
+        def score(position: int) -> float:
+            # Many small steps: threads of torch's own would cost several times what they give. Holds for this thread.
+            torch.set_num_threads(1)
+            try:
+                return -niqe(_enlarged(images[position], self.config.min_side), model)
+            except ValueError as error:
+                raise BadImageError(f"niqe is undefined for image {names[position]}: {error}") from error
+
+        scores = np.empty(len(images))
+        for position, value in map_in_order(score, range(len(images)), default_workers()):
+            scores[position] = value
+            self.context.progress(position + 1, len(images), self.name)
+        return scores
+
+
+def niqe(image: npt.NDArray[np.uint8], model: PristineModel) -> float:
+    """NIQE of one image by pyiqa; lower is better, 0 at best.
+
+    Args:
+        image: uint8 (h, w, 3), at least 96 x 96.
+        model: What to measure against.
+
+    Raises:
+        ValueError: NIQE is undefined, because no block of the image has enough texture for all 36 features.
+    """
+    import torch
+    from pyiqa.archs.niqe_arch import calculate_niqe
+
+    mean, covariance = torch.from_numpy(model.mean), torch.from_numpy(model.covariance)
+    with torch.inference_mode():
+        try:
+            value = float(calculate_niqe(unit_tensor(image), mu_pris_param=mean, cov_pris_param=covariance))
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            raise ValueError("no block of it has enough texture") from error
+    if not np.isfinite(value):
+        raise ValueError("no block of it has enough texture")
+    return value
+
+
+def unit_tensor(image: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """Turn uint8 (h, w, 3) to float32 (1, 3, h, w) in [0, 1], the input of pyiqa's metrics."""
+    import torch
+
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+
+
+def _enlarged(image: npt.NDArray[np.uint8], min_side: int) -> npt.NDArray[np.uint8]:
+    height, width = image.shape[:2]
+    if min(height, width) >= min_side:
+        return image
+    from PIL import Image
+
+    factor = min_side / min(height, width)
+    size = (round(width * factor), round(height * factor))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+
+
+def _model(path: Path) -> PristineModel:
+    from agiqa_bench.methods.niqe_pristine import read_pristine
+
+    return read_pristine(path)
+
+
+def _pristine_file(pristine: str, offline: bool) -> Path:
+    """The file with the parameters that a setting names.
+
+    Raises:
+        WeightsUnavailableError: They must be downloaded and cannot be.
+        ConfigError: The file does not exist.
+    """
+    if pristine == "refit":
+        from agiqa_bench.methods.niqe_pristine import REFIT_FILE
+
+        return REFIT_FILE
+    if pristine == "pyiqa":
+        return _pyiqa_file(offline)
+    path = Path(pristine).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"niqe.pristine = '{pristine}': no such file; give a file, 'pyiqa' or 'refit'")
+    return path
+
+
+def _pyiqa_file(offline: bool) -> Path:
+    """The published parameters as pyiqa provides them: its own copy, or the file that it would fetch."""
+    import torch
+
+    from agiqa_bench.backbones.fetch import download_weights, find_weights, is_offline
+
+    own = Path(torch.hub.get_dir()) / "pyiqa" / _PYIQA_FILE
+    if own.is_file():
+        return own
+    source = {"hf_hub": f"{_PYIQA_REPOSITORY}/{_PYIQA_FILE}"}
+    found = find_weights(source)
+    if found is not None:
+        return found
+    missing = f"NIQE's published parameters ({_PYIQA_FILE}) are not on this machine"
+    advice = f"put the file at {own}, or use --set niqe.pristine=FILE or --set niqe.pristine=refit"
+    stand_in: dict[str, object] = {"pristine": "refit"}
+    if is_offline(offline):
+        raise WeightsUnavailableError(f"{missing}, and the run is offline: {advice}", stand_in)
+    try:
+        return download_weights("NIQE pristine", source)
+    except DownloadError as error:
+        raise WeightsUnavailableError(f"{missing}, and cannot be fetched ({error}): {advice}", stand_in) from error

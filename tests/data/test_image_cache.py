@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision.transforms.v2 as transforms
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from agiqa_bench.data import image_cache
+from agiqa_bench.data.image_cache import ImageCache, require_minimum_size
+from agiqa_bench.data.images import decode
+from agiqa_bench.errors import BadImageError, ConfigError, StoreError
+
+SIZES = [(40, 30), (30, 40), (32, 32), (1, 1), (50, 41)]
+
+
+def render(folder: Path, sizes: list[tuple[int, int]]) -> list[Path]:
+    """Write one PNG of noise per (height, width)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, (height, width) in enumerate(sizes):
+        noise = np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        paths.append(folder / f"{number}.png")
+        Image.fromarray(noise).save(paths[-1])
+    return paths
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> list[Path]:
+    return render(tmp_path / "set", SIZES)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def decodings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that are decoded from now on."""
+    seen: list[str] = []
+
+    def counted(content: bytes, name: str) -> np.ndarray:
+        seen.append(Path(name).name)
+        return decode(content, name)
+
+    monkeypatch.setattr(image_cache.decoding, "decode", counted)
+    return seen
+
+
+def store_file(folder: Path, name: str) -> Path:
+    (found,) = [path for path in folder.glob(f"images/*/{name}") if "-" not in path.parent.name]
+    return found
+
+
+def test_images_of_different_sizes_come_back_in_the_order_asked_for(paths: list[Path], folder: Path) -> None:
+    view = ImageCache(paths, folder).view([4, 0, 4])
+    assert len(view) == 3
+    for image, number in zip(view, [4, 0, 4], strict=True):
+        np.testing.assert_array_equal(image, decode(paths[number]))
+        assert not image.flags.writeable
+    np.testing.assert_array_equal(view.sizes, [(50, 41), (40, 30), (50, 41)])
+    np.testing.assert_array_equal(view[-2], decode(paths[0]))
+    np.testing.assert_array_equal(view[1:][0], decode(paths[0]))
+    assert view.uniform_size is None
+    assert view[::2].uniform_size == (50, 41)
+    with pytest.raises(IndexError):
+        view[3]
+
+
+def test_nothing_is_read_before_it_is_needed(folder: Path) -> None:
+    assert len(ImageCache([Path("nowhere.png")], folder).view([0])) == 1
+    assert not folder.exists()
+
+
+def test_each_content_is_decoded_once_in_the_life_of_the_cache(
+    paths: list[Path], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = decodings(monkeypatch)
+    copy = tmp_path / "copy.png"
+    copy.write_bytes(paths[0].read_bytes())
+    rows = [paths[0], paths[1], paths[0], copy]
+    for _ in range(2):
+        view = ImageCache(rows, folder).view(range(4))
+        np.testing.assert_array_equal(view[2], view[3])
+        view.resized(8)
+    assert seen == ["0.png", "1.png"]
+
+
+def test_fingerprint_depends_on_contents_and_order_and_not_on_places(paths: list[Path], tmp_path: Path) -> None:
+    def fingerprint(rows: list[Path]) -> str:
+        return ImageCache(rows, tmp_path / "cache").fingerprint
+
+    original = fingerprint(paths)
+    assert len(original) == 64
+    assert fingerprint(render(tmp_path / "elsewhere", SIZES)) == original
+    assert fingerprint(paths[::-1]) != original
+    assert fingerprint([*paths, paths[0]]) != original
+    Image.new("RGB", (3, 3)).save(paths[2])
+    assert fingerprint(paths) != original
+
+
+def test_a_changed_file_never_meets_old_pixels(paths: list[Path], folder: Path) -> None:
+    assert ImageCache(paths, folder).view([2])[0].shape == (32, 32, 3)
+    Image.new("RGB", (7, 5)).save(paths[2])
+    assert ImageCache(paths, folder).view([2])[0].shape == (5, 7, 3)
+
+
+def test_a_warm_run_reads_no_image_file(paths: list[Path], folder: Path) -> None:
+    first = ImageCache(paths, folder)
+    pixels = [np.array(image) for image in first.view(range(len(paths)))]
+    for path in paths:
+        status = path.stat()
+        path.write_bytes(b"\x00" * status.st_size)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    warm = ImageCache(paths, folder)
+    assert warm.fingerprint == first.fingerprint
+    for image, expected in zip(warm.view(range(len(paths))), pixels, strict=True):
+        np.testing.assert_array_equal(image, expected)
+
+
+@pytest.mark.parametrize("name", ["pixels.bin", "index.json"])
+@pytest.mark.parametrize("damage", ["cut", "altered", "gone"])
+def test_a_damaged_store_is_built_again(paths: list[Path], folder: Path, name: str, damage: str) -> None:
+    len(ImageCache(paths, folder).view([0])[0])
+    file = store_file(folder, name)
+    content = file.read_bytes()
+    if damage == "cut":
+        file.write_bytes(content[:-1])
+    elif damage == "altered":
+        file.write_bytes(content.replace(b"40", b"41") if name == "index.json" else content + b"\x00")
+    else:
+        file.unlink()
+    np.testing.assert_array_equal(ImageCache(paths, folder).view([4])[0], decode(paths[4]))
+    assert file.read_bytes() == content
+
+
+def test_damaged_notes_of_digests_only_cost_reading(paths: list[Path], folder: Path) -> None:
+    fingerprint = ImageCache(paths, folder).fingerprint
+    (note,) = folder.glob("digests/*.json")
+    for content in (b"", b"{", b"[1]", b'{"x": 3}', b"\xff\xfe"):
+        note.write_bytes(content)
+        assert ImageCache(paths, folder).fingerprint == fingerprint
+
+
+def test_leftovers_of_a_killed_process_are_removed(paths: list[Path], folder: Path) -> None:
+    len(ImageCache(paths, folder).view([0])[0])
+    key = store_file(folder, "pixels.bin").parent
+    leftover = key.with_name(f".{key.name}.abc.tmp")
+    key.rename(leftover)
+    len(ImageCache(paths, folder).view([0])[0])
+    assert key.is_dir()
+    assert not leftover.exists()
+
+
+def test_all_bad_images_are_counted_and_the_first_named(paths: list[Path], folder: Path, tmp_path: Path) -> None:
+    paths[0].write_bytes(paths[0].read_bytes()[:-60])
+    paths[1].write_text("not an image")
+    paths[2].write_bytes(b"")
+    rows = [*paths, tmp_path / "missing.png"]
+    cache = ImageCache(rows, folder)
+    with pytest.raises(BadImageError) as caught:
+        cache.view([4])[0]
+    message = str(caught.value)
+    assert message.startswith("4 of 6 images cannot be used: ")
+    assert "missing.png: No such file" in message
+    assert "0.png" in message
+    assert "1.png: not an image of a known format" in message
+    assert "and 1 more" in message
+    assert "datasets verify" in message
+    assert "\n" not in message
+    with pytest.raises(BadImageError, match=r"1 of 6 images .*missing\.png"):
+        _ = cache.fingerprint
+    # Nothing half-made stays, and mending the files is enough.
+    assert [path.suffix for path in (folder / "images").iterdir()] == [".lock"]
+    assert len(list(ImageCache(render(tmp_path / "set", SIZES), folder).view(range(5)))) == 5
+
+
+def test_a_row_without_a_path_is_said_to_have_none(folder: Path) -> None:
+    with pytest.raises(BadImageError, match="an image without a path"):
+        _ = ImageCache([""], folder).fingerprint
+
+
+def test_a_file_where_the_cache_should_be_is_a_store_error(paths: list[Path], folder: Path) -> None:
+    folder.write_text("in the way")
+    with pytest.raises(StoreError, match="cannot write"):
+        ImageCache(paths, folder).view([0])[0]
+
+
+def test_the_default_folder_is_the_cache_root(
+    paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGIQA_CACHE", str(tmp_path / "by variable"))
+    len(ImageCache(paths).view([0])[0])
+    assert store_file(tmp_path / "by variable", "pixels.bin").is_file()
+
+
+def test_progress_counts_to_the_end(paths: list[Path], folder: Path) -> None:
+    calls: list[tuple[int, int, str]] = []
+    ImageCache(paths, folder, progress=lambda *call: calls.append(call)).view([0]).resized(8)
+    for what in ("reading image files", "decoding images", "resizing images to 8"):
+        assert [(done, total) for done, total, said in calls if said == what] == [(i, 5) for i in range(1, 6)]
+
+
+def test_an_empty_view_and_an_empty_cache(paths: list[Path], folder: Path) -> None:
+    for view in (ImageCache(paths, folder).view([]), ImageCache([], folder).view([])):
+        assert list(view) == []
+        assert view.sizes.shape == (0, 2)
+        assert view.uniform_size is None
+        assert view.resized(8).shape == (0, 8, 8, 3)
+
+
+def test_a_pickled_cache_carries_no_pixels(paths: list[Path], folder: Path) -> None:
+    cache = ImageCache(paths, folder)
+    expected = np.array(cache.view([4])[0])
+    content = pickle.dumps(cache)
+    assert len(content) < 2000
+    np.testing.assert_array_equal(pickle.loads(content).view([4])[0], expected)
+
+
+def _build(paths: list[Path], folder: Path, start: object, results: object) -> None:
+    start.wait()  # type: ignore[attr-defined]
+    view = ImageCache(paths, folder).view(range(len(paths)))
+    results.put(sum(int(image.astype(np.int64).sum()) for image in view) + int(view.resized(16).sum()))  # type: ignore[attr-defined]
+
+
+def test_two_processes_at_once_both_end_well(folder: Path, tmp_path: Path) -> None:
+    paths = render(tmp_path / "many", [(64, 48)] * 60)
+    context = multiprocessing.get_context("fork")
+    start, results = context.Barrier(2), context.Queue()
+    processes = [context.Process(target=_build, args=(paths, folder, start, results)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    sums = [results.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    alone = ImageCache(paths, tmp_path / "own").view(range(60))
+    expected = sum(int(image.astype(np.int64).sum()) for image in alone) + int(alone.resized(16).sum())
+    assert sums == [expected, expected]
+
+
+def torchvision_resized(image: np.ndarray, size: int, resize: str, interpolation: str) -> np.ndarray:
+    mode = {"bicubic": transforms.InterpolationMode.BICUBIC, "bilinear": transforms.InterpolationMode.BILINEAR}
+    steps = [transforms.Resize(size if resize == "shorter" else (size, size), mode[interpolation], antialias=True)]
+    if resize == "shorter":
+        steps.append(transforms.CenterCrop(size))
+    return np.asarray(transforms.Compose(steps)(Image.fromarray(image)))
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("resize", ["shorter", "exact"])
+@pytest.mark.parametrize("size", [16, 31, 64])
+def test_resized_equals_torchvision(
+    paths: list[Path], folder: Path, size: int, resize: str, interpolation: str
+) -> None:
+    view = ImageCache(paths, folder).view([4, 1, 2, 0])
+    resized = view.resized(size, resize=resize, interpolation=interpolation)  # type: ignore[arg-type]
+    assert resized.shape == (4, size, size, 3)
+    for got, image in zip(resized, view, strict=True):
+        np.testing.assert_array_equal(got, torchvision_resized(image, size, resize, interpolation))
+    torch.from_numpy(resized)  # a new, writable array: no warning about read-only memory
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 70))
+def test_rounding_of_sizes_and_offsets_equals_torchvision(height: int, width: int, size: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    got = image_cache.Resizing(size).apply(image)
+    np.testing.assert_array_equal(got, torchvision_resized(image, size, "shorter", "bicubic"))
+
+
+def test_resized_is_computed_once_for_all_rows(
+    paths: list[Path], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ImageCache(paths, folder).view([0]).resized(16)
+    monkeypatch.setattr(image_cache.Resizing, "apply", None)
+    cache = ImageCache(paths, folder)
+    np.testing.assert_array_equal(cache.view([3, 0]).resized(16)[1:], first)
+
+
+def test_resizing_refuses_what_has_no_meaning(paths: list[Path], folder: Path) -> None:
+    view = ImageCache(paths, folder).view([0])
+    with pytest.raises(ConfigError, match="not square"):
+        view.resized(16, crop="none")
+    with pytest.raises(ConfigError, match="not positive"):
+        view.resized(0)
+    with pytest.raises(ConfigError, match="interpolation='nearest'"):
+        view.resized(16, interpolation="nearest")  # type: ignore[arg-type]
+
+
+def test_too_small_images_are_refused_in_one_line(paths: list[Path], folder: Path) -> None:
+    view = ImageCache(paths, folder).view([0, 3, 4])
+    require_minimum_size(view, ["a", "b", "c"], 1, "niqe")
+    with pytest.raises(BadImageError) as caught:
+        require_minimum_size(view, ["a.png", "b.png", "c.png"], 32, "niqe")
+    assert str(caught.value) == ("niqe needs at least 32 x 32 pixels; image a.png is 30 x 40 (1 more are too small)")
