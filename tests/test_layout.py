@@ -60,3 +60,17 @@ def test_the_readme_test_command_is_what_ci_runs():
     line = 'pip install --quiet "nox[uv]" && nox'
     assert line in (ROOT / ".ci" / "run").read_text("utf-8").splitlines()
     assert line.replace(" --quiet", "") in (ROOT / "README.md").read_text("utf-8").splitlines()
+
+
+@pytest.mark.parametrize(
+    ("start", "shown"),
+    [
+        ([sys.executable, "-m", "pytest", "tests/test_seeds.py", "-q", "-p", "no:cacheprovider"], "passed"),
+        ([sys.executable, "-m", "agiqa_bench", "--version"], "agiqa-bench 0."),
+        ([str(Path(sys.executable).with_name("agiqa-bench")), "--version"], "agiqa-bench 0."),
+    ],
+)
+def test_everything_starts_from_the_repository_root(start, shown):
+    done = subprocess.run(start, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert shown in done.stdout

@@ -14,6 +14,7 @@ from agiqa_bench.data.catalogue import open_dataset
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import (
     AgiqaError,
+    BadImageError,
     ConfigError,
     DataNotFoundError,
     PluginError,
@@ -85,6 +86,7 @@ class Plan:
         rule: The split rule; of imported splits the one in the file.
         say: Gets one line before anything is downloaded.
         unusable: Why a registered method cannot even be loaded, by name.
+        images_fingerprint: Digest of all image files; None if no method looks at them.
         step: Told (done, total, what) while images are decoded; whoever watches the run sets it.
     """
 
@@ -97,6 +99,7 @@ class Plan:
     say: Callable[[str], None]
     unusable: dict[str, str] = field(default_factory=dict)
     step: Callable[[int, int, str], None] = lambda done, total, what: None  # noqa: ARG005
+    images_fingerprint: str | None = None
     _bad_images: AgiqaError | None = None
 
     @cached_property
@@ -184,12 +187,16 @@ def make_plan(request: RunRequest, say: Callable[[str], None] = lambda line: Non
             method = _plan_method(plan, spec, classes[spec.name])
             if all(method.label != other.label for other in plan.methods):
                 plan.methods.append(method)
-    images = None
-    if any(method.cls.uses_images and method.skip is None for method in plan.methods):
-        images = plan.images.fingerprint
+    looking = [method for method in plan.methods if method.cls.uses_images and method.skip is None]
+    if looking:
+        try:
+            plan.images_fingerprint = plan.images.fingerprint
+        except BadImageError as error:
+            for method in looking:
+                method.skip = str(error)
     for method in plan.methods:
         if method.skip is None:
-            _plan_cells(plan, method, images)
+            _plan_cells(plan, method)
     return plan
 
 
@@ -336,7 +343,7 @@ def _resolve_weights(method: PlannedMethod, values: dict[str, Any], *, stand_ins
         method.display += mark
 
 
-def _plan_cells(plan: Plan, method: PlannedMethod, images: str | None) -> None:
+def _plan_cells(plan: Plan, method: PlannedMethod) -> None:
     method.code = code_digest(method.cls)
     request, cls = plan.request, method.cls
     common: dict[str, Any] = {
@@ -347,7 +354,7 @@ def _plan_cells(plan: Plan, method: PlannedMethod, images: str | None) -> None:
         "config": method.config.model_dump(mode="json"),
         "weights": [weights.digest for weights in method.weights],
         "annotations": plan.dataset.fingerprint,
-        "images": images if cls.uses_images else None,
+        "images": plan.images_fingerprint if cls.uses_images else None,
         "targets": list(method.context.targets),
         "precision": method.context.precision,
     }

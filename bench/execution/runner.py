@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
@@ -137,14 +137,14 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
             {"repeat": split.repeat, "fit": len(split.train) + len(split.validation), "test": len(split.test)}
             for split in plan.splits
         ],
-        "images": plan.images.fingerprint if any(m.cls.uses_images and m.skip is None for m in plan.methods) else None,
+        "images": plan.images_fingerprint,
         "faults": [fault.message for fault in plan.dataset.faults],
         "methods": [
             {
                 "label": method.label,
                 "display": method.display,
                 "targets": list(method.context.targets),
-                "weights": [weights.name for weights in method.weights],
+                "weights": [asdict(weights) for weights in method.weights],
                 "diagnostic": method.cls.diagnostic,
                 "trainable": method.cls.trainable,
                 "selects_epoch": method.cls.selects_epoch,

@@ -112,7 +112,7 @@ def _method_results(store: Store, row: dict[str, Any]) -> MethodResults:
         label=row["label"],
         display=row["display"],
         targets=tuple(row["targets"]),
-        weights=tuple(row["weights"]),
+        weights=tuple(weights["name"] for weights in row["weights"]),
         diagnostic=row["diagnostic"],
         trainable=row["trainable"],
         selects_epoch=row["selects_epoch"],
