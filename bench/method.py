@@ -128,6 +128,9 @@ class Method(ABC):
         """
         return ()
 
+    def prepare(self) -> None:  # noqa: B027 - most methods have nothing to prepare
+        """Load weights and whatever else is not part of fitting or scoring; called before the clock starts."""
+
     def fit(self, train: Samples, validation: Samples | None = None) -> Self:  # noqa: ARG002
         """Learn from rated samples.
 

@@ -15,7 +15,7 @@ from types import ModuleType
 from agiqa_bench.data.dataset import Dataset
 from agiqa_bench.errors import PluginError
 from agiqa_bench.method import Method
-from agiqa_bench.registry import dataset_registry, method_registry
+from agiqa_bench.registry import dataset_registry, method_registry, problem_with_class_data
 
 
 def load_plugin(path: Path) -> list[str]:
@@ -32,29 +32,26 @@ def load_plugin(path: Path) -> list[str]:
     if not file.is_file():
         raise PluginError(f"plugin {path}: no such file; write one with 'agiqa-bench methods new NAME'")
     module = _import_file(file)
-    names = []
+    names: list[str] = []
+    abstract: list[str] = []
     for cls in vars(module).values():
-        if not inspect.isclass(cls) or cls.__module__ != module.__name__ or inspect.isabstract(cls):
+        if not inspect.isclass(cls) or cls.__module__ != module.__name__ or not issubclass(cls, (Method, Dataset)):
             continue
+        if inspect.isabstract(cls):
+            abstract.append(f"class {cls.__name__} lacks {', '.join(sorted(cls.__abstractmethods__))}")
+            continue
+        problem = problem_with_class_data(cls)
+        if problem:
+            raise PluginError(f"plugin {file}: {problem}")
         if issubclass(cls, Method):
-            method_registry().register(_name_of(cls, file), cls, origin=str(file))
-        elif issubclass(cls, Dataset):
-            dataset_registry().register(_name_of(cls, file), cls, origin=str(file))
+            method_registry().register(cls.name, cls, origin=str(file))
         else:
-            continue
+            dataset_registry().register(cls.name, cls, origin=str(file))
         names.append(cls.name)
     if not names:
-        raise PluginError(f"plugin {file}: defines no subclass of agiqa_bench.Method or agiqa_bench.Dataset")
+        why = "; ".join(abstract) or "defines no subclass of agiqa_bench.Method or agiqa_bench.Dataset"
+        raise PluginError(f"plugin {file}: {why}")
     return names
-
-
-def _name_of(cls: type, file: Path) -> str:
-    name = getattr(cls, "name", None)
-    if not isinstance(name, str) or not name:
-        raise PluginError(
-            f"plugin {file}: class {cls.__name__} has no 'name'; add e.g. name = '{cls.__name__.lower()}'"
-        )
-    return name
 
 
 def _import_file(file: Path) -> ModuleType:
@@ -68,7 +65,7 @@ def _import_file(file: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # a plugin may fail in any way while it is imported
+    except (Exception, SystemExit) as error:  # a plugin may fail in any way while it is imported
         del sys.modules[name]
         raise PluginError(f"plugin {file} cannot be imported: {type(error).__name__}: {error}") from error
     return module

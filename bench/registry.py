@@ -65,6 +65,7 @@ class Registry(Generic[T]):
         self._origins: dict[str, str] = {}
         self._loaded: dict[str, type[T]] = {}
         self._refused: list[Entry] = []
+        self._contested: dict[str, str] = {}
         self._discovered = False
 
     def _discover(self) -> None:
@@ -78,6 +79,8 @@ class Registry(Generic[T]):
             if taken == point.value:
                 continue  # one distribution seen twice, e.g. through a checkout on the path
             if taken is not None:
+                if not self._origins[point.name].startswith(f"{BUILT_IN} "):
+                    self._contested[point.name] = origin
                 reason = f"the name is taken by {self._origins[point.name]}"
                 self._refused.append(Entry(point.name, point.value, origin, error=reason))
                 continue
@@ -116,10 +119,16 @@ class Registry(Generic[T]):
         Raises:
             UnknownNameError: Nothing has that name; the message suggests near ones.
             PluginError: Its module cannot be imported or does not hold a fitting class.
+            RegistrationError: Two third parties claim the name; a built-in's is never in doubt.
         """
         self._discover()
         if name not in self._locations:
             raise UnknownNameError(self.kind, name, self._locations, f"(see 'agiqa-bench {self.kind}s list')")
+        if name in self._contested:
+            raise RegistrationError(
+                f"{self.kind} '{name}' is claimed by both {self._origins[name]} and {self._contested[name]}: "
+                "uninstall one of them"
+            )
         if name not in self._loaded:
             self._loaded[name] = self._import(name)
         return self._loaded[name]
@@ -129,7 +138,7 @@ class Registry(Generic[T]):
         module_name, _, attribute = location.partition(":")
         try:
             found = getattr(importlib.import_module(module_name), attribute)
-        except Exception as error:  # a plugin may fail in any way while it is imported
+        except (Exception, SystemExit) as error:  # a plugin may fail in any way while it is imported
             raise PluginError(
                 f"{self.kind} '{name}' of {origin} cannot be imported: {type(error).__name__}: {_first_line(error)}"
             ) from error
@@ -142,19 +151,22 @@ class Registry(Generic[T]):
                 f"{self.kind} '{name}' of {origin}: the class calls itself '{getattr(found, 'name', None)}'; "
                 "entry point and class must agree"
             )
+        problem = problem_with_class_data(found)
+        if problem:
+            raise PluginError(f"{self.kind} '{name}' of {origin}: {problem}")
         return cast(type[T], found)
 
     def entry(self, name: str) -> Entry:
         """Facts about one name, without importing it if it is built in."""
         self._discover()
         location, origin = self._locations[name], self._origins[name]
-        if origin.startswith(BUILT_IN) and name not in self._loaded:
+        if origin.startswith(f"{BUILT_IN} ") and name not in self._loaded:
             facts = literal_class_data(location)
             if facts is not None:
                 return Entry(name, location, origin, facts=facts)
         try:
             cls = self.load(name)
-        except PluginError as error:
+        except (PluginError, RegistrationError) as error:
             return Entry(name, location, origin, error=str(error))
         facts = {key: getattr(cls, key) for key in dir(cls) if not key.startswith("_")}
         return Entry(name, location, origin, facts=facts)
@@ -176,6 +188,18 @@ def _origin(point: EntryPoint) -> str:
 def _first_line(error: BaseException) -> str:
     text = str(error).strip()
     return text.splitlines()[0] if text else "no message"
+
+
+def problem_with_class_data(cls: type) -> str:
+    """What is wrong with a class's `name`, `title` or `targets`, in one line; empty if nothing is."""
+    for attribute in ("name", "title"):
+        value = getattr(cls, attribute, None)
+        if not isinstance(value, str) or not value:
+            return f"class {cls.__name__} needs a text as its '{attribute}', and has {value!r}"
+    targets = getattr(cls, "targets", ())
+    if not isinstance(targets, tuple):
+        return f"class {cls.__name__} needs a tuple as its 'targets', and has {targets!r}"
+    return ""
 
 
 def literal_class_data(location: str) -> dict[str, Any] | None:

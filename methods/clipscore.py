@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.method import Context, Method, MethodConfig, Weights
+
+if TYPE_CHECKING:
+    from agiqa_bench.backbones.clip import ClipBackbone
 
 
 class CLIPScore(Method):
@@ -31,10 +37,12 @@ class CLIPScore(Method):
     presets = {"quick": {"backbone": "demo-vit"}}  # noqa: RUF012 - literal class data
 
     class Config(MethodConfig):
-        """Settings: which CLIP (`architecture:weights`), and what is put before the prompt."""
+        """The paper's settings."""
 
-        backbone: str = "ViT-B-32:openai"
-        prefix: str = "A photo depicts "
+        backbone: str = Field(
+            default="ViT-B-32:openai", description="the CLIP: architecture:tag, architecture:FILE, demo-vit or demo-rn"
+        )
+        prefix: str = Field(default="A photo depicts ", description="what is put before the prompt")
 
     @classmethod
     def weights(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:
@@ -45,15 +53,22 @@ class CLIPScore(Method):
         backbone = resolve(config.backbone, context.offline)
         return (Weights(backbone.name, backbone.digest, backbone.stand_in),)
 
-    def predict(self, samples: Samples) -> npt.NDArray[np.float64]:
-        """Score in [0, 2.5], float64 (n,)."""
+    def prepare(self) -> None:
+        """Load the CLIP."""
+        self._clip()
+
+    def _clip(self) -> ClipBackbone:
         from agiqa_bench.backbones.clip import load
         from agiqa_bench.backbones.spec import resolve
 
-        settings, context = self.config, self.context
-        clip = load(resolve(settings.backbone, context.offline), context.device, context.precision)
+        context = self.context
+        return load(resolve(self.config.backbone, context.offline), context.device, context.precision)
+
+    def predict(self, samples: Samples) -> npt.NDArray[np.float64]:
+        """Score in [0, 2.5], float64 (n,)."""
+        clip, context = self._clip(), self.context
         image = clip.encode_image(
             clip.resized(samples.images), batch_size=context.batch_size, progress=context.progress
         )
-        text = clip.encode_text([settings.prefix + prompt for prompt in samples.prompts])
+        text = clip.encode_text([self.config.prefix + prompt for prompt in samples.prompts])
         return 2.5 * np.maximum(np.sum(image * text, axis=1, dtype=np.float64), 0.0)

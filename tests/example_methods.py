@@ -72,6 +72,32 @@ class FailsSometimes(EpochMethod):
         return super().fit(train, validation)
 
 
+class OddHistory(EpochMethod):
+    """Keeps numbers of numpy, and a loss that is not one."""
+
+    name = "odd_history"
+    title = "Odd history"
+    selects_epoch = False
+
+    def fit(self, train: Samples, validation: Samples | None = None) -> Self:
+        super().fit(train, validation)
+        self.history = [{"epoch": np.int64(0), "loss": np.float32(0.5)}, {"epoch": 1, "loss": float("nan")}]
+        return self
+
+
+class Dies(EpochMethod):
+    """Ends its process while the file that EXAMPLE_FAIL names exists, as the kernel does when memory is short."""
+
+    name = "dies"
+    title = "Dies"
+    selects_epoch = False
+
+    def fit(self, train: Samples, validation: Samples | None = None) -> Self:
+        if Path(os.environ.get("EXAMPLE_FAIL", "/nonexistent")).exists():
+            os._exit(9)
+        return super().fit(train, validation)
+
+
 class ReturnsNaN(Method):
     name = "returns_nan"
     title = "Returns NaN"
@@ -96,8 +122,14 @@ class PeeksAtMOS(Method):
         return samples.mos
 
 
+class BrightnessConfig(MethodConfig):
+    twice: bool = False
+
+
 class Brightness(Method):
     """Zero-shot, on small versions of the images."""
+
+    Config = BrightnessConfig
 
     name = "brightness"
     title = "Brightness"

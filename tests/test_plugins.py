@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -93,13 +94,34 @@ def write(path, text):
         ("x = 1", "defines no subclass of agiqa_bench.Method"),
         (
             "from agiqa_bench import Method\nclass A(Method):\n    def predict(self, samples): ...",
-            "class A has no 'name'; add e.g. name = 'a'",
+            "class A needs a text as its 'name', and has None",
         ),
     ],
 )
 def test_a_plugin_that_cannot_be_used_says_why(tmp_path, text, message, fresh_registries):
     with pytest.raises(PluginError, match=message):
         load_plugin(write(tmp_path / "plugin.py", text))
+
+
+def test_a_plugin_without_predict_or_that_exits_says_so(tmp_path, fresh_registries):
+    with pytest.raises(PluginError, match="class A lacks predict"):
+        load_plugin(
+            write(tmp_path / "a.py", "from agiqa_bench import Method\nclass A(Method):\n    name = title = 'a'")
+        )
+    with pytest.raises(PluginError, match="cannot be imported: SystemExit: 3"):
+        load_plugin(write(tmp_path / "b.py", "raise SystemExit(3)"))
+
+
+def test_the_readmes_example_method_keeps_the_contract(tmp_path, fresh_registries, monkeypatch):
+    from agiqa_bench.contract import check_method
+
+    monkeypatch.setenv("AGIQA_CACHE", str(tmp_path / "cache"))
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text("utf-8")
+    example = next(block for block in readme.split("```python\n")[1:] if "class Sharpness" in block).split("```")[0]
+    assert load_plugin(write(tmp_path / "sharpness.py", example)) == ["sharpness"]
+    checks = list(check_method(method_registry().load("sharpness")))
+    assert [check.detail for check in checks if check.passed is False] == []
+    assert sum(check.passed is True for check in checks) == 8
 
 
 def test_a_plugin_that_takes_a_name_is_refused(tmp_path, fresh_registries):

@@ -66,6 +66,13 @@ def test_two_distributions_with_one_name_the_first_stays_and_the_second_is_liste
     assert len(errors) == 2
 
 
+def test_a_name_that_two_third_parties_claim_is_refused(monkeypatch):
+    points = [EntryPoint("twice", "a:A", GROUP), EntryPoint("twice", "b:B", GROUP)]
+    monkeypatch.setattr(module, "entry_points", lambda group: points)
+    with pytest.raises(RegistrationError, match="'twice' is claimed by both"):
+        Registry("method", GROUP, "agiqa_bench.method:Method").load("twice")
+
+
 def test_registering_a_taken_name_raises(monkeypatch):
     registry = registry_of(monkeypatch, generator_mean="somewhere:Else")
     with pytest.raises(RegistrationError, match="collides with the one of"):

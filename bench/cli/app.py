@@ -12,6 +12,9 @@ from agiqa_bench import __version__
 from agiqa_bench.cli import datasets, methods, report, run, splits
 from agiqa_bench.errors import AgiqaError
 
+# Typer brings click along under changing names; its own BadParameter leads to the base of all usage errors.
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+
 
 class OneLineErrors(TyperGroup):
     """Prints the package's own errors in one line, without a traceback unless `--debug` is given."""
@@ -51,6 +54,22 @@ def top(
     ] = False,
 ) -> None:
     """Compare methods for AI-generated image quality assessment: same splits, same metrics, nothing leaked."""
+
+
+def start(arguments: list[str]) -> int:
+    """Run the command line and give its exit code; a wrong option, like every other wrong request, is one line."""
+    try:
+        code = app(args=arguments, prog_name="agiqa-bench", standalone_mode=False)
+    except _USAGE_ERROR as error:
+        if not arguments or type(error).__name__ == "NoArgsIsHelpError":
+            error.show()
+        else:
+            sys.stderr.write(f"error: {' '.join(error.format_message().split())} (see --help)\n")
+        return 2
+    except typer.Abort:
+        sys.stderr.write("stopped\n")
+        return 130
+    return code if isinstance(code, int) else 0
 
 
 app.command("run")(run.run)

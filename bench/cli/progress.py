@@ -34,6 +34,7 @@ class TerminalWatcher:
         )
         self._left: dict[str, int] = {}
         self._seconds: dict[str, float] = {}
+        self._cell = ""
         self._overall: TaskID | None = None
         self._inner: TaskID | None = None
 
@@ -46,7 +47,7 @@ class TerminalWatcher:
 
     def say(self, line: str) -> None:
         """One line above the bars."""
-        self._console.print(line, markup=False, highlight=False)
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def start(self, cells: Mapping[str, int]) -> None:
         """Open the overall bar."""
@@ -55,14 +56,15 @@ class TerminalWatcher:
         self._inner = self._progress.add_task("", total=None, visible=False)
 
     def begin(self, label: str, what: str) -> None:
-        """Name what runs now."""
+        """Name the cell that runs now."""
+        self._cell = f"{label}, {what}"
         if self._inner is not None:
-            self._progress.reset(self._inner, description=f"{label}, {what}", total=None, visible=True)
+            self._progress.reset(self._inner, description=self._cell, total=None, visible=True)
 
     def step(self, done: int, total: int, what: str) -> None:
-        """Move the inner bar."""
+        """Move the cell's own bar: epochs, images, or what else it counts."""
         if self._inner is not None:
-            self._progress.update(self._inner, completed=done, total=total, description=what)
+            self._progress.update(self._inner, completed=done, total=total, description=f"{self._cell}: {what}")
 
     def finish(self, label: str, what: str, seconds: float, *, cells: int, error: str | None) -> None:
         """Move the overall bar; without a terminal, print a line when a method is through."""

@@ -45,7 +45,9 @@ def run(
     ] = None,
     annotations_only: Annotated[
         bool | None,
-        typer.Option("--annotations-only", help="Use no image: only methods that need none.", rich_help_panel=_WHAT),
+        typer.Option(
+            "--annotations-only/--with-images", help="Use no image: only methods that need none.", rich_help_panel=_WHAT
+        ),
     ] = None,
     download: Annotated[
         bool, typer.Option("--download", help="Download the data set if it is not there.", rich_help_panel=_WHAT)
@@ -120,7 +122,7 @@ def run(
         typer.Option("--output", "-o", help="Folder.  [default: results/runs/<data set>]", rich_help_panel=_COMPUTE),
     ] = None,
     offline: Annotated[
-        bool | None, typer.Option("--offline", help="Never touch the network.", rich_help_panel=_COMPUTE)
+        bool | None, typer.Option("--offline/--online", help="Never touch the network.", rich_help_panel=_COMPUTE)
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan and stop.", rich_help_panel=_COMPUTE)
@@ -248,7 +250,7 @@ def _show_plan(plan: Plan, store: Any, console: Console) -> None:
         Text(f"{dataset.title}: {len(dataset.samples)} rows, {dataset.samples['group'].nunique()} groups{synthetic}")
     )
     for fault in dataset.faults:
-        console.print(Text(f"  note: {fault.message}", style="dim"))
+        console.print(Text(f"  note: {fault.message}", style="dim"), soft_wrap=True)
     protocol = plan.protocol
     leak = f"{protocol['leaked_prompts']:.0%} of the test images have their prompt group in the training part"
     console.print(Text(f"{len(plan.splits)} splits, {plan.rule}: {leak}"))
@@ -304,10 +306,11 @@ def _stored_table(store: Any, *, write: bool = False) -> Any:
 
 def _show_ending(outcome: Outcome, store: Any, console: Console) -> None:
     for label, what, line in outcome.failures:
-        console.print(f"failed: {label}, {what}: {line}", style="red", markup=False, highlight=False)
+        console.print(f"failed: {label}, {what}: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
     counts = f"{outcome.computed} cells computed, {outcome.reused} reused"
     if outcome.failures:
         counts += f"; tracebacks in {store.root / 'failures'}"
     if outcome.interrupted:
         counts += "; stopped by Ctrl-C: the same command goes on from here"
-    console.print(f"{counts}. Tables: {store.root / 'table.csv'}, table.md, costs.csv", markup=False, highlight=False)
+    where = f"Tables: {store.root / 'table.csv'}, table.md, costs.csv"
+    console.print(f"{counts}. {where}", markup=False, highlight=False, soft_wrap=True)

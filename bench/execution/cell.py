@@ -52,6 +52,7 @@ def fit_and_predict(method: Method, samples: Samples, split: Split) -> tuple[npt
     context = method.context
     seed_everything(context.seed)
     train_rows, validation_rows = split.training(context.selection, selects_epoch=method.selects_epoch)
+    method.prepare()
     train = samples.subset(train_rows)
     validation = None if validation_rows is None else samples.subset(validation_rows)
     with PeakMemory(context.device) as memory:
@@ -66,6 +67,7 @@ def fit_and_predict(method: Method, samples: Samples, split: Split) -> tuple[npt
 def score_all(method: Method, samples: Samples) -> tuple[npt.NDArray[np.float64], Costs]:
     """Score every row of a data set with a zero-shot method; float64 (n, n_targets), higher is better."""
     seed_everything(method.context.seed)
+    method.prepare()
     with PeakMemory(method.context.device) as memory:
         scores, seconds = predict(method, samples)
     return scores, Costs(0.0, seconds, len(samples), memory.peak)

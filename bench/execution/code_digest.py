@@ -9,10 +9,11 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import json
 import sys
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import distribution, packages_distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,9 @@ _EVERY_METHOD = ("agiqa_bench.evaluation.metrics",)
 _IMAGE_METHODS = ("agiqa_bench.data.image_cache",)
 """What methods reach through the samples that they are given, not through an import of their own."""
 
-_RUNNER = "agiqa_bench.execution.cell"
-"""Runs every cell; what it imports beyond the above measures, and does not compute."""
+_ROAD = ("agiqa_bench.execution.cell", "agiqa_bench.execution.tasks", "agiqa_bench.evaluation.splits")
+"""Run every cell: which rows a method learns from, is given, and is measured on. What they import beyond the above
+plans, watches and stores, and does not compute."""
 
 _DO_NOT_COMPUTE = {"jinja2", "matplotlib", "platformdirs", "pydantic", "rich", "typer", "typing_extensions"}
 
@@ -54,7 +56,7 @@ def code_digest(cls: type[Method]) -> CodeDigest:
         cls: Built-in, installed or from a one-file plugin.
     """
     roots = [base.__module__ for base in cls.__mro__ if base.__module__ != "builtins"]
-    own = {root.partition(".")[0] for root in roots} - set(sys.stdlib_module_names)
+    own = {root.partition(".")[0] for root in roots} | {HARNESS}
     files: dict[str, Path] = {}
     libraries: set[str] = set()
     pending = [*roots, *_EVERY_METHOD, *(_IMAGE_METHODS if cls.uses_images else ())]
@@ -63,32 +65,41 @@ def code_digest(cls: type[Method]) -> CodeDigest:
         top = name.partition(".")[0]
         if name in files or top in sys.stdlib_module_names:
             continue
-        if top not in own | {HARNESS}:
+        if top not in own and _is_installed(top):
             libraries.add(top)
             continue
         file = _source_file(name)
         if file is not None:
             files[name] = file
             pending.extend(_imports(file, name))
-    runner = _source_file(_RUNNER)
-    if runner is not None:
-        files[_RUNNER] = runner
+    for name in _ROAD:
+        file = _source_file(name)
+        if file is not None:
+            files[name] = file
     digest = hashlib.sha256()
     for name in sorted(files):
         # A plugin's module name holds a hash of its path; its place on the disk must not count.
-        digest.update(f"{name if name.partition('.')[0] == HARNESS else files[name].name}\0".encode())
+        shown = name if name.partition(".")[0] == HARNESS else files[name].name
+        digest.update(f"{shown}\0".encode())
         digest.update(hashlib.sha256(files[name].read_bytes()).digest())
     return CodeDigest(digest.hexdigest(), _versions(libraries - _DO_NOT_COMPUTE), tuple(sorted(files)))
 
 
 def _source_file(name: str) -> Path | None:
-    loaded = sys.modules.get(name)
-    origin = getattr(loaded, "__file__", None)
+    """The file of a module, or None; a module that is not loaded is not imported to be found, nor is its package."""
+    origin = getattr(sys.modules.get(name), "__file__", None)
+    parent, _, last = name.rpartition(".")
+    if origin is None and parent and name.partition(".")[0] != HARNESS:
+        package = _source_file(parent)
+        if package is None or package.name != "__init__.py":
+            return None  # `from module import attribute`: the last part is no module
+        candidates = (package.with_name(f"{last}.py"), package.with_name(last) / "__init__.py")
+        return next((path for path in candidates if path.is_file()), None)
     if origin is None:
         try:
             spec = importlib.util.find_spec(name)
         except (ImportError, ValueError):
-            return None  # `from module import attribute`: the last part is no module
+            return None
         origin = spec.origin if spec else None
     path = Path(origin) if origin else None
     return path if path is not None and path.suffix == ".py" and path.is_file() else None
@@ -97,7 +108,11 @@ def _source_file(name: str) -> Path | None:
 def _imports(file: Path, name: str) -> list[str]:
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
     found: list[str] = []
-    for node in ast.walk(_without_type_checking(ast.parse(file.read_text(encoding="utf-8")))):
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return found  # somebody's file that Python cannot read either: its bytes are in the digest
+    for node in ast.walk(_without_type_checking(tree)):
         if isinstance(node, ast.Import):
             found.extend(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -106,8 +121,8 @@ def _imports(file: Path, name: str) -> list[str]:
                 parents = package.split(".")[: len(package.split(".")) - node.level + 1]
                 base = ".".join([*parents, base] if base else parents)
             found.append(base)
-            # What is imported from our own packages may itself be a module.
-            if base.partition(".")[0] == package.partition(".")[0] or base.startswith(HARNESS):
+            # What is imported from a package that is followed may itself be a module.
+            if not _is_installed(base.partition(".")[0]):
                 found.extend(f"{base}.{alias.name}" for alias in node.names)
     return found
 
@@ -129,6 +144,20 @@ def _without_type_checking(tree: ast.Module) -> ast.AST:
 def _versions(names: set[str]) -> dict[str, str]:
     distributions = _distributions()
     return {name: version(distributions[name][0]) for name in sorted(names) if name in distributions}
+
+
+@cache
+def _is_installed(name: str) -> bool:
+    """Whether a top-level module is a library with a version, which stands for its code.
+
+    Our own package, a file beside a plugin, and a checkout installed in editable mode change without a new version:
+    they are followed into their source.
+    """
+    if name == HARNESS or name not in _distributions():
+        return False
+    origin = distribution(_distributions()[name][0]).read_text("direct_url.json")
+    editable: bool = origin is not None and json.loads(origin).get("dir_info", {}).get("editable", False)
+    return not editable
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -30,6 +31,9 @@ from agiqa_bench.method import Context, Method, MethodConfig, Weights
 from agiqa_bench.registry import method_registry
 from agiqa_bench.seeds import derive_seed
 
+_LIGHT = {"numpy", "pandas", "scipy", "sklearn"}
+"""Libraries that do not bring torch with them."""
+
 if TYPE_CHECKING:
     from agiqa_bench.data.dataset import Dataset
     from agiqa_bench.data.image_cache import ImageCache
@@ -52,6 +56,7 @@ class PlannedMethod:
     Attributes:
         label: Name in the store: `name`, with `[settings]` that the user gave and ` (stand-in)`.
         display: The same for people, with the method's title.
+        preset: The preset whose settings it runs with; empty if that changes nothing.
         note: What a reader must know about this row, e.g. why a stand-in is used.
         skip: Why it does not run here; None if it does.
         score_key: Key of the zero-shot scores; None for a trained method.
@@ -65,6 +70,7 @@ class PlannedMethod:
     context: Context
     weights: tuple[Weights, ...] = ()
     code: CodeDigest | None = None
+    preset: str = ""
     note: str = ""
     skip: str | None = None
     score_key: str | None = None
@@ -177,16 +183,25 @@ def make_plan(request: RunRequest, say: Callable[[str], None] = lambda line: Non
     specs = _requested_methods(request)
     dataset = open_dataset(request.dataset, request.data_root, annotations_only=request.annotations_only)
     rule, splits = _splits(request, dataset)
-    classes, unusable = _load_methods(specs, forgiving="all" in request.methods)
+    _check_targets(request, dataset)
+    forgiving = "all" in request.methods
+    classes, unusable = _load_methods(specs, forgiving=forgiving)
     # Importing torch takes seconds, which a comparison that never uses it does not pay.
-    with_torch = any("torch" in code_digest(cls).libraries for cls in classes.values())
-    device = resolve_device(request.device) if with_torch or request.device != "auto" else "cpu"
+    light = not any(cls.uses_images or set(code_digest(cls).libraries) - _LIGHT for cls in classes.values())
+    device = "cpu" if light and request.device == "auto" else resolve_device(request.device)
     plan = Plan(request, dataset, rule, splits, [], device, say, unusable)
     for spec in specs:
-        if spec.name in classes:
+        if spec.name not in classes:
+            continue
+        try:
             method = _plan_method(plan, spec, classes[spec.name])
-            if all(method.label != other.label for other in plan.methods):
-                plan.methods.append(method)
+        except PluginError as error:
+            if not forgiving:
+                raise
+            unusable[spec.name] = str(error)
+            continue
+        if all(method.label != other.label for other in plan.methods):
+            plan.methods.append(method)
     looking = [method for method in plan.methods if method.cls.uses_images and method.skip is None]
     if looking:
         try:
@@ -208,17 +223,24 @@ def resolve_device(name: str) -> str:
     """
     if name == "cpu":
         return name
+    numbered = re.fullmatch(r"cuda(?::(\d+))?", name)
+    if name != "auto" and numbered is None:
+        raise ConfigError(f"--device {name}: write auto, cpu or cuda:N")
     import torch
 
-    if name == "auto":
+    if numbered is None:
         return "cuda:0" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"--device {name}: write auto, cpu or cuda:N") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    number = int(numbered[1] or 0)
+    if number >= torch.cuda.device_count():
         raise ConfigError(f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices; try --device cpu")
-    return str(device)
+    return f"cuda:{number}"
+
+
+def _check_targets(request: RunRequest, dataset: Dataset) -> None:
+    known = [target.name for target in dataset.targets]
+    for name in request.targets:
+        if name not in known:
+            raise UnknownNameError(f"target of {dataset.name}", name, known)
 
 
 def _requested_methods(request: RunRequest) -> list[MethodSpec]:
@@ -293,9 +315,18 @@ def _plan_method(plan: Plan, spec: MethodSpec, cls: type[Method]) -> PlannedMeth
     inline = ",".join(f"{key}={value}" for key, value in given.items())
     suffix = f"[{inline}]" if inline else ""
     method = PlannedMethod(spec.name + suffix, cls.title + suffix, cls, config, context)
-    method.skip = _skip_reason(plan, method) or cls.skip(config, context)
-    if method.skip is None:
-        _resolve_weights(method, base | given, stand_ins=request.stand_ins)
+    method.preset = preset if cls.presets.get(preset) else ""
+    asked = set(given) | ({"backbone"} if request.backbone is not None else set())
+    method.skip = _skip_reason(plan, method)
+    try:
+        method.skip = method.skip or cls.skip(config, context)
+        if method.skip is None:
+            _resolve_weights(method, base | given, asked, stand_ins=request.stand_ins)
+    except AgiqaError:
+        raise
+    except Exception as error:  # a method's own code may fail in any way
+        text = f"{type(error).__name__}: {error}"
+        raise PluginError(f"method '{spec.name}' cannot be planned: {' '.join(text.split())}") from error
     return method
 
 
@@ -311,7 +342,8 @@ def _skip_reason(plan: Plan, method: PlannedMethod) -> str | None:
     if not method.context.targets:
         rated = ", ".join(target.name for target in dataset.targets)
         wanted = f"; --targets asks for {', '.join(request.targets)}" if request.targets else ""
-        return f"predicts {', '.join(method.cls.targets)}; {dataset.name} rates {rated}{wanted}"
+        predicted = ", ".join(method.cls.targets).replace("*", "anything")
+        return f"predicts {predicted}; {dataset.name} rates {rated}{wanted}"
     if method.cls.uses_images:
         if dataset.annotations_only:
             return "needs images; --annotations-only was given"
@@ -324,18 +356,26 @@ def _skip_reason(plan: Plan, method: PlannedMethod) -> str | None:
     return None
 
 
-def _resolve_weights(method: PlannedMethod, values: dict[str, Any], *, stand_ins: bool) -> None:
-    """Find the weights; where the real ones cannot be had, take the stand-in under its own name, or skip."""
+def _resolve_weights(method: PlannedMethod, values: dict[str, Any], asked: set[str], *, stand_ins: bool) -> None:
+    """Find the weights; where the real ones cannot be had, take the stand-in under its own name, or skip.
+
+    Weights that the user asked for by name have no stand-in: the row would carry the one's name and the other's
+    numbers.
+    """
     cls = method.cls
     try:
         method.weights = cls.weights(method.config, method.context)
     except WeightsUnavailableError as unavailable:
-        if not (stand_ins and unavailable.stand_in):
-            method.skip = str(unavailable)
+        method.skip = str(unavailable)
+        if not stand_ins or not unavailable.stand_in or asked & unavailable.stand_in.keys():
             return
-        method.config = _config(cls, method.label, values | unavailable.stand_in)
-        method.note = str(unavailable)
-        method.weights = cls.weights(method.config, method.context)
+        config = _config(cls, method.label, values | unavailable.stand_in)
+        try:
+            method.weights = cls.weights(config, method.context)
+        except WeightsUnavailableError as also:
+            method.skip = f"{unavailable}; its stand-in neither: {also}"
+            return
+        method.config, method.note, method.skip = config, str(unavailable), None
     marks = [weights.stand_in for weights in method.weights if weights.stand_in]
     if marks:
         mark = f" ({', '.join(dict.fromkeys(marks))})"
@@ -356,6 +396,7 @@ def _plan_cells(plan: Plan, method: PlannedMethod) -> None:
         "annotations": plan.dataset.fingerprint,
         "images": plan.images_fingerprint if cls.uses_images else None,
         "targets": list(method.context.targets),
+        "mos_ranges": {name: list(method.context.mos_ranges[name]) for name in method.context.targets},
         "precision": method.context.precision,
     }
     if not cls.trainable:

@@ -44,6 +44,10 @@ class RunRequest(BaseModel):
     plugins: tuple[Path, ...] = ()
 
 
+_FILE_NAMES = {"plugin": "plugins", "splits": "splits_file"}
+"""Options whose name on the command line, and so in a file, is not the request's."""
+
+
 def build_request(file: Path | None, options: dict[str, Any]) -> RunRequest:
     """Merge a TOML file with command-line options (which win) and check the result.
 
@@ -62,8 +66,13 @@ def build_request(file: Path | None, options: dict[str, Any]) -> RunRequest:
             raise ConfigError(f"config {file}: no such file") from error
         except (OSError, ValueError) as error:
             raise ConfigError(f"config {file}: not a readable TOML file ({error})") from error
+    for option, key in _FILE_NAMES.items():
+        if option in merged:
+            merged[key] = merged.pop(option)
     settings: dict[str, dict[str, Any]] = {}
     for source in (merged.get("settings", {}), options.get("settings", {})):
+        if not isinstance(source, dict) or not all(isinstance(values, dict) for values in source.values()):
+            raise ConfigError(f"config {file}: write settings as [settings.METHOD] with lines key = value")
         for method, values in source.items():
             settings.setdefault(method, {}).update(values)
     merged |= options
@@ -71,6 +80,11 @@ def build_request(file: Path | None, options: dict[str, Any]) -> RunRequest:
         merged["settings"] = settings
     if isinstance(merged.get("methods"), str):
         merged["methods"] = split_methods(merged["methods"])
+    for text in ("targets", "plugins"):
+        if isinstance(merged.get(text), str):
+            merged[text] = [part.strip() for part in merged[text].split(",")]
+    if "splits_file" in merged and (clash := sorted(merged.keys() & {"split", "repeats"})):
+        raise ConfigError(f"--splits brings its own {' and '.join(clash)}: leave out --{' and --'.join(clash)}")
     if "dataset" not in merged:
         raise ConfigError("which data set? give --dataset NAME (see 'agiqa-bench datasets list')")
     try:

@@ -94,16 +94,29 @@ def _in_processes(plan: Plan, store: Store, tasks: list[Task], jobs: int) -> Ite
     pool = ProcessPoolExecutor(
         min(jobs, len(tasks)), get_context("spawn"), initializer=_start_worker, initargs=(plan.request, threads)
     )
+    lost: list[Task] = []
     try:
         waiting: dict[Future[TaskResult], Task] = {pool.submit(_work, store.root, task): task for task in tasks}
         for future in as_completed(waiting):
             try:
                 yield future.result()
             except BrokenProcessPool:
-                lost = waiting[future]
-                yield TaskResult(lost, "its worker process died (out of memory?): try fewer --jobs", 0.0)
+                lost.append(waiting[future])
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+    # One dead worker takes the whole pool with it: those that did not get their turn get it now, one at a time.
+    for task in lost:
+        yield from _in_processes(plan, store, [task], 1) if len(tasks) > 1 else [_died(plan, store, task)]
+
+
+def _died(plan: Plan, store: Store, task: Task) -> TaskResult:
+    """Record that a worker process died over a task, which it could not do itself."""
+    line = "its worker process died (out of memory?): try fewer --jobs"
+    method = next(method for method in plan.methods if method.label == task.label)
+    key = method.score_key or next(cell.key for cell in method.cells if cell.repeat == task.repeats[0])
+    what = "scores" if method.score_key else f"{task.repeats[0]:02d}"
+    store.write_failure(task.label, what, key, {"error": "WorkerDied", "line": line, "time": now()})
+    return TaskResult(task, line, 0.0)
 
 
 _worker_plan: Plan | None = None
@@ -149,6 +162,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
                 "trainable": method.cls.trainable,
                 "selects_epoch": method.cls.selects_epoch,
                 "citation": method.cls.citation,
+                "preset": method.preset,
                 "note": method.note,
                 "skip": method.skip,
                 "keys": {str(cell.repeat): cell.key for cell in method.cells},

@@ -9,8 +9,8 @@
         splits/<digest>.json
         table.csv, table.md, costs.csv
 
-A cell is found by its key alone, so a store can hold results of many settings side by side, and nothing is ever
-computed twice.
+A cell is found by its row's label, its repeat and its key, so a store holds results of many settings side by side, and
+what is finished is not computed again.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ class CellResult:
 
         return pd.read_parquet(self.folder / "predictions.parquet")
 
-    def history(self) -> list[dict[str, float]]:
-        """Per-epoch records of a trained method, oldest first."""
+    def history(self) -> list[dict[str, float | None]]:
+        """Per-epoch records of a trained method, oldest first; null where a number was not finite."""
         file = self.folder / "history.json"
-        history: list[dict[str, float]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+        history: list[dict[str, float | None]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
         return history
 
 
@@ -132,7 +132,7 @@ class Store:
         key: str,
         record: dict[str, Any],
         predictions: pd.DataFrame,
-        history: list[dict[str, float]],
+        history: list[dict[str, float | None]],
     ) -> CellResult:
         """Store a finished cell and forget what failed or was half-done under its key.
 

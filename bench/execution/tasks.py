@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -133,10 +134,17 @@ def _run_trained(plan: Plan, store: Store, method: PlannedMethod, cell: PlannedC
         context = replace(cell_context(plan, method, cell, scratch), progress=step)
         instance = method.cls(method.config, context)
         scores, costs = cells.fit_and_predict(instance, samples, plan.splits[_position(plan, cell)])
+        history = [_plain(entry) for entry in instance.history]
     except Exception as error:  # whatever a method raises fails its cell, not the run
         raise _Failed(error, plan.device) from error
     record = _record(plan, method, started_at, costs)
-    _store_cell(plan, store, method, cell, scores, record, instance.history)
+    _store_cell(plan, store, method, cell, scores, record, history)
+
+
+def _plain(entry: Mapping[str, Any]) -> dict[str, float | None]:
+    """One epoch's record as JSON takes it: numbers of numpy and torch too; what is not finite becomes null."""
+    numbers = {str(key): float(value) for key, value in entry.items()}
+    return {key: value if math.isfinite(value) else None for key, value in numbers.items()}
 
 
 def _position(plan: Plan, cell: PlannedCell) -> int:
@@ -163,7 +171,7 @@ def _store_cell(
     cell: PlannedCell,
     scores: npt.NDArray[np.float64],
     record: dict[str, Any],
-    history: list[dict[str, float]],
+    history: list[dict[str, float | None]],
 ) -> None:
     rows = plan.splits[_position(plan, cell)].test
     samples = Samples(plan.dataset.samples, method.context.targets)

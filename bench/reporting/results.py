@@ -8,7 +8,7 @@ from typing import Any
 
 from agiqa_bench.execution.store import CellResult, Store
 
-PROTOCOL_KEYS = ("dataset", "annotations", "split", "splits_digest", "select")
+PROTOCOL_KEYS = ("dataset", "annotations", "split", "splits_digest", "seed", "select")
 """What must agree before numbers stand in one table."""
 
 
@@ -29,6 +29,7 @@ class MethodResults:
     trainable: bool
     selects_epoch: bool
     citation: str
+    preset: str
     note: str
     expected: int
     cells: dict[int, CellResult] = field(default_factory=dict)
@@ -66,7 +67,7 @@ def read_results(store: Store) -> RunResults:
     """
     plans = store.plans()
     latest = plans[-1]
-    plans = [plan for plan in plans if _same_protocol(plan, latest)]
+    plans = _comparable(plans)
     rows: dict[str, dict[str, Any]] = {}
     left_out: dict[str, tuple[str, str]] = {}
     for plan in plans:
@@ -98,8 +99,20 @@ def read_results(store: Store) -> RunResults:
     )
 
 
-def _same_protocol(plan: dict[str, Any], other: dict[str, Any]) -> bool:
-    return all(plan["protocol"][key] == other["protocol"][key] for key in PROTOCOL_KEYS)
+def _comparable(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The plans under the latest one's protocol and on the same images, oldest first."""
+    latest = plans[-1]
+    images = None
+    kept = []
+    for plan in reversed(plans):
+        if any(plan["protocol"][key] != latest["protocol"][key] for key in PROTOCOL_KEYS):
+            continue
+        # A plan without methods that look at images says nothing about them.
+        if images is not None and plan["images"] not in (None, images):
+            continue
+        images = images or plan["images"]
+        kept.append(plan)
+    return kept[::-1]
 
 
 def _method_results(store: Store, row: dict[str, Any]) -> MethodResults:
@@ -117,6 +130,7 @@ def _method_results(store: Store, row: dict[str, Any]) -> MethodResults:
         trainable=row["trainable"],
         selects_epoch=row["selects_epoch"],
         citation=row["citation"],
+        preset=row["preset"],
         note=row["note"],
         expected=len(row["keys"]),
         cells=cells,

@@ -137,13 +137,19 @@ def _row(results: RunResults, method: MethodResults, target: str) -> Row:
         cells[metric.key] = Cell(summary, next(filter(None, reasons), ""))
     return Row(
         method.label,
-        method.display,
+        _display(results, method),
         method.diagnostic,
         cells,
         repeats=len(method.cells),
         expected=method.expected,
         weights=method.weights,
     )
+
+
+def _display(results: RunResults, method: MethodResults) -> str:
+    """A row's name; what was chosen on the test part says so wherever it is shown."""
+    optimistic = method.selects_epoch and results.protocol["select"] == "test"
+    return f"{method.display} (chosen on test)" if optimistic else method.display
 
 
 def _ranked(rows: list[Row]) -> tuple[Row, ...]:
@@ -200,6 +206,9 @@ def _notes(results: RunResults, any_rows: bool) -> list[str]:
         notes.append(f"epoch chosen on the test part, which is optimistic: {', '.join(choosing)}")
     elif choosing:
         notes.append(f"epoch chosen by --select {protocol['select']}: {', '.join(choosing)}")
+    for preset in dict.fromkeys(method.preset for method in results.methods if method.preset and method.cells):
+        names = [method.display for method in results.methods if method.preset == preset and method.cells]
+        notes.append(f"with the settings of the {preset} preset, not those of the paper: {', '.join(names)}")
     blind = [method.display for method in results.methods if method.diagnostic and method.cells]
     if blind:
         notes.append(f"sees no pixel, there to show what a number is worth: {', '.join(blind)}")

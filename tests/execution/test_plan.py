@@ -2,7 +2,7 @@
 
 import pytest
 
-from agiqa_bench.errors import ConfigError, UnknownNameError
+from agiqa_bench.errors import ConfigError, PluginError, UnknownNameError, WeightsUnavailableError
 from agiqa_bench.execution.keys import changed_components
 from agiqa_bench.execution.plan import make_plan
 from agiqa_bench.execution.request import RunRequest
@@ -135,6 +135,70 @@ def test_unknown_things_are_named(plan_of):
         plan_of("name_length[sign=x]")
     with pytest.raises(UnknownNameError, match="method in --set"):
         plan_of("epochs", settings={"niqe": {"pristine": "refit"}})
+
+
+def test_an_unknown_target_is_named(plan_of):
+    with pytest.raises(UnknownNameError, match="unknown target of rated 'qualty': did you mean quality"):
+        plan_of("epochs", targets=("qualty",))
+
+
+def test_a_plugin_that_fails_while_planning_harms_nothing_else(rated_table, fresh_registries):
+    class Explodes(Method):
+        name = "explodes"
+        title = "Explodes"
+        uses_images = False
+        targets = ("*",)
+
+        @classmethod
+        def weights(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:
+            raise RuntimeError("no\nweights")
+
+        def predict(self, samples):
+            raise AssertionError
+
+    method_registry().register("explodes", Explodes, "tests")
+    request = RunRequest(dataset=str(rated_table), methods=("all",), annotations_only=True)
+    plan = make_plan(request)
+    assert plan.unusable == {"explodes": "method 'explodes' cannot be planned: RuntimeError: no weights"}
+    assert {method.label for method in plan.methods if not method.skip} >= {"generator_mean", "prompt_text"}
+    with pytest.raises(PluginError, match="cannot be planned"):
+        make_plan(request.model_copy(update={"methods": ("explodes",)}))
+
+
+def test_a_stand_in_takes_the_place_of_a_default_but_never_of_what_was_asked_for(rated_table, fresh_registries):
+    class Picky(Method):
+        name = "picky"
+        title = "Picky"
+        uses_images = False
+        trainable = False
+        targets = ("*",)
+
+        class Config(MethodConfig):
+            backbone: str = "real"
+
+        @classmethod
+        def weights(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:
+            if config.backbone == "toy":
+                return (Weights("toy", "digest", stand_in="toy"),)
+            raise WeightsUnavailableError(f"no {config.backbone}", {"backbone": "toy"})
+
+        def predict(self, samples):
+            raise AssertionError
+
+    method_registry().register("picky", Picky, "tests")
+
+    def planned(text, **changes):
+        request = RunRequest(dataset=str(rated_table), methods=(text,), annotations_only=True, **changes)
+        (method,) = make_plan(request).methods
+        return method
+
+    assert planned("picky").display == "Picky (toy)"
+    assert planned("picky").note == "no real"
+    assert planned("picky").skip is None
+    assert planned("picky", stand_ins=False).skip == "no real"
+    assert planned("picky[backbone=real]").skip == "no real"
+    assert planned("picky", backbone="other").skip == "no other"
+    assert planned("picky", backbone="toy").display == "Picky (toy)"
 
 
 def test_methods_that_need_images_are_skipped_with_the_reason(plan_of):

@@ -24,6 +24,9 @@ def test_the_command_line_wins_over_the_file(tmp_path):
         ('dataset = "demo"\nrepeat = 3', r"run.toml: unknown key 'repeat' \(there are: dataset, methods"),
         ('dataset = "demo"\nrepeats = 0', "repeats = 0: Input should be greater than or equal to 1"),
         ("repeats = 3", "which data set"),
+        ('dataset = "demo"\nsettings = 3', r"write settings as \[settings.METHOD\]"),
+        ('dataset = "demo"\n[settings]\nniqe = 3', r"write settings as \[settings.METHOD\]"),
+        ('dataset = "demo"\nsplits = "s.json"\nrepeats = 2', "--splits brings its own repeats: leave out --repeats"),
     ],
 )
 def test_bad_files_are_one_line(tmp_path, content, message):

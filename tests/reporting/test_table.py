@@ -50,6 +50,7 @@ def method(label, values, **changes):
         "trainable": True,
         "selects_epoch": False,
         "citation": "",
+        "preset": "",
         "note": "",
         "expected": 3,
         "cells": {repeat: value for repeat, value in enumerate(values) if value is not None},
