@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2024.10.9"
@@ -47,7 +49,45 @@ def demo_clip(session: nox.Session) -> None:
 
 
 @nox.session(python=THIS_PYTHON)
-def pictures(session: nox.Session) -> None:
-    """Render the README's contact sheet of the demo data set again."""
+def readme(session: nox.Session) -> None:
+    """Compute the README's tables and contact sheet again; -- FOLDER holds the real data sets' annotation files."""
     session.install("-e", ".")
     session.run("python", "-m", "agiqa_bench.synthetic.contact_sheet", "results/reference/demo-contact-sheet.png")
+    show = ("report", "--format", "markdown")
+    output = session.create_tmp()
+    session.run("agiqa-bench", "run", "--dataset", "demo", "--output", f"{output}/demo")
+    text = str(session.run("agiqa-bench", *show, f"{output}/demo", silent=True))
+    replace_block("demo table", [section(text, target) for target in ("quality", "alignment")])
+    if not session.posargs:
+        return
+    parts = []
+    for dataset, split, targets in (
+        ("agiqa3k", "grouped", ("quality", "alignment")),
+        ("agiqa1k", "grouped", ("quality",)),
+        ("aigciqa2023", "grouped", ("quality", "authenticity")),
+        ("agiqa3k", "image", ("quality", "alignment")),
+    ):
+        where = f"{output}/{dataset}-{split}"
+        arguments = ["--methods", "generator_mean,prompt_text,generator_prompt", "--dataset", dataset]
+        arguments += ["--split", split, "--annotations-only", "--data-root", session.posargs[0], "--output", where]
+        session.run("agiqa-bench", "run", *arguments)
+        text = str(session.run("agiqa-bench", *show, where, silent=True))
+        parts += [f"**{text.splitlines()[0].removeprefix('## ')}**"] + [section(text, target) for target in targets]
+        table = str(session.run("agiqa-bench", "report", "--format", "csv", where, silent=True))
+        Path(f"results/reference/no-pixel/{dataset}-{split}.csv").write_text(table, "utf-8")
+    replace_block("no-pixel table", parts)
+
+
+def section(markdown: str, target: str) -> str:
+    """The table of one target out of a Markdown report, under a plain line instead of a heading."""
+    body = markdown.split(f"### Target: {target}\n\n", 1)[1].split("\n\n", 1)[0]
+    return f"Target: {target}\n\n{body}"
+
+
+def replace_block(name: str, parts: list[str]) -> None:
+    """Put parts between `<!-- name -->` and `<!-- end of name -->` of the README."""
+    file = Path("README.md")
+    before, rest = file.read_text("utf-8").split(f"<!-- {name} -->\n", 1)
+    after = rest.split(f"<!-- end of {name} -->", 1)[1]
+    block = "\n\n".join(parts)
+    file.write_text(f"{before}<!-- {name} -->\n{block}\n<!-- end of {name} -->{after}", "utf-8")

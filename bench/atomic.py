@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ _STOPPING = {
     errno.EACCES: "permission denied",
     errno.EPERM: "operation not permitted",
 }
+
+_TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
+"""What a rename to a folder that is not empty gives."""
 
 
 def explain(error: OSError, path: Path) -> StoreError:
@@ -51,14 +54,12 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        temporary = Path(name)
+        descriptor, temporary = open_beside(path)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.chmod(0o644)
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -82,28 +83,77 @@ def write_json(path: Path, value: Any) -> None:
 def new_directory(path: Path) -> Iterator[Path]:
     """Give a temporary folder beside `path` that becomes `path` if the block ends well.
 
-    A folder that is already at `path` is replaced. After an error or a kill `path` is as it was.
+    A folder that is already at `path` is replaced: it is set aside under a hidden name (`.NAME.*.tmp`), the new one
+    takes its place, and the old one is deleted. So
+
+    - what is at `path` is always whole; between the two renames nothing is there, and only for that moment;
+    - after an error `path` is as it was;
+    - after a kill or a power cut `path` is as it was, or as it was to become, or, at that one moment, missing, with
+      the old and the new folder whole under their hidden names. Hidden folders of killed processes stay until
+      somebody who knows that no other process writes there removes them;
+    - of several processes that write `path` at once one wins, and the others end without an error too.
+
+    The files written into the folder must be writable by their owner when the block ends.
 
     Raises:
         StoreError: The file system refuses.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        temporary = _hidden_name(path)
+        temporary.mkdir()
         try:
             yield temporary
-            for file in sorted(temporary.rglob("*")):
-                if file.is_file():
-                    with file.open("rb") as handle:
-                        os.fsync(handle.fileno())
-            fsync_directory(temporary)
-            temporary.chmod(0o755)
-            if path.exists():
-                shutil.rmtree(path)
-            temporary.replace(path)
-        except BaseException:
+            _fsync_tree(temporary)
+            _put_in_place(temporary, path)
+        finally:
             shutil.rmtree(temporary, ignore_errors=True)
-            raise
         fsync_directory(path.parent)
     except OSError as error:
         raise explain(error, path) from error
+
+
+def open_beside(path: Path) -> tuple[int, Path]:
+    """Open a new hidden file in the folder of `path`, for writing, with the permissions that the umask leaves.
+
+    Returns:
+        The descriptor, which the caller closes, and the file, which the caller renames or removes.
+    """
+    temporary = _hidden_name(path)
+    # The standard library's temporary files are for their owner alone, and the umask cannot be read without a race.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return os.open(temporary, flags, 0o666), temporary
+
+
+def _hidden_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+
+
+def _fsync_tree(folder: Path) -> None:
+    for entry in sorted(folder.rglob("*")):
+        if entry.is_dir():
+            fsync_directory(entry)
+        elif entry.is_file():
+            # Windows flushes only what is open for writing.
+            with entry.open("r+b") as handle:
+                os.fsync(handle.fileno())
+    fsync_directory(folder)
+
+
+def _put_in_place(new: Path, path: Path) -> None:
+    """Rename the folder `new` to `path`, replacing a folder there; what another process puts there meanwhile stays."""
+    old = _hidden_name(path)
+    if path.is_dir() and not path.is_symlink():
+        with suppress(FileNotFoundError):  # another process has just set it aside itself
+            path.rename(old)
+    try:
+        new.rename(path)
+    except OSError as error:
+        if error.errno in _TAKEN:
+            # Theirs came last and is whole: as if ours had been there for an instant before.
+            shutil.rmtree(old, ignore_errors=True)
+            return
+        with suppress(OSError):  # nothing was set aside, or theirs is there; the first error is the one to tell
+            old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

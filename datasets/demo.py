@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agiqa_bench.data.dataset import Dataset, Fault, Target
+from agiqa_bench.data.source_digest import source_digest
 from agiqa_bench.synthetic.draws import Draws
 from agiqa_bench.synthetic.generators import GENERATORS, Generator, Plan, paint, plan_picture
 from agiqa_bench.synthetic.panel import HIGHEST, LOWEST, impression, mean_opinion, recruit
@@ -122,31 +122,35 @@ def version() -> str:
     """Digest of the code that paints: pictures painted by other code are in another folder, never taken for these."""
     import agiqa_bench.synthetic
 
-    digest = hashlib.sha256()
     folder = Path(agiqa_bench.synthetic.__path__[0])
-    for file in [*sorted(folder.glob("*.py")), Path(__file__)]:
-        # Git may check text out with other line ends.
-        content = file.read_bytes().replace(b"\r\n", b"\n")
-        digest.update(len(content).to_bytes(8, "big"))
-        digest.update(content)
-    return digest.hexdigest()[:16]
+    return source_digest([*sorted(folder.glob("*.py")), Path(__file__)])[:16]
 
 
 def image_folder() -> Path:
     """The folder with the painted pictures, in the user's cache; they are painted on first use (a few seconds).
 
+    Several processes may ask at once: one paints, the others wait for it.
+
     Raises:
         StoreError: The cache cannot be written.
     """
     from agiqa_bench.atomic import new_directory
+    from agiqa_bench.data.folder_lock import folder_lock
     from agiqa_bench.data.roots import cache_root
 
     folder = cache_root() / "demo" / version()
-    if not all((folder / picture.name).is_file() for picture in pictures()):
-        with new_directory(folder) as temporary:
-            for picture in pictures():
-                (temporary / picture.name).write_bytes(picture.png())
+    if _painted(folder):
+        return folder
+    with folder_lock(folder):
+        if not _painted(folder):
+            with new_directory(folder) as temporary:
+                for picture in pictures():
+                    (temporary / picture.name).write_bytes(picture.png())
     return folder
+
+
+def _painted(folder: Path) -> bool:
+    return all((folder / picture.name).is_file() for picture in pictures())
 
 
 class Demo(Dataset):

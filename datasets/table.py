@@ -6,6 +6,7 @@ import csv
 import math
 import zipfile
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from agiqa_bench.data.dataset import Dataset, Fault, Target
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _DELIMITERS = ",;\t|"
+_SHOWN = 60
+"""How many characters of a name a message shows."""
 
 
 class TableDataset(Dataset):
@@ -22,8 +25,8 @@ class TableDataset(Dataset):
 
     Columns, in any order and letter case: `image` (path, absolute or relative to `--data-root` or the table's
     folder), `prompt`, and `mos` (taken as quality) or any number of `mos_<target>`. Optional: `group` (rows that must
-    not be split over training and test; by default the prompt) and `generator` (by default "unknown"). Others are
-    ignored.
+    not be split over training and test; where it is blank the prompt) and `generator` (where it is blank "unknown").
+    Others are ignored. An image may have several rows, one per rating.
     """
 
     name = "table"
@@ -61,12 +64,17 @@ class TableDataset(Dataset):
     def read(self) -> tuple[pd.DataFrame, tuple[Fault, ...]]:
         """Find the images; see `Dataset.read`."""
         table = self._table.copy()
-        faults = [
-            Fault("duplicate-row", f"{image} is listed {count} times in {self.path.name}; every row is kept")
-            for image, count in table["image"].value_counts(sort=False).items()
-            if count > 1
-        ]
-        table["path"] = "" if self.annotations_only else [self._find(image) for image in table["image"]]
+        faults = []
+        counts = table["image"].value_counts(sort=False)
+        repeated = counts[counts > 1]
+        if len(repeated):
+            message = (
+                f"{len(repeated)} image(s) of {self.path.name} have several rows (first: {repeated.index[0]}, "
+                f"{repeated.iloc[0]} rows); every row is kept"
+            )
+            # Known: a table may give several ratings of one image.
+            faults.append(Fault("duplicate-row", message, known=True))
+        table["path"] = "" if self.annotations_only else [self._find(n, i) for n, i in enumerate(table["image"], 1)]
         missing = [] if self.annotations_only else list(dict.fromkeys(table.loc[table["path"] == "", "image"]))
         if missing:
             faults.append(
@@ -82,8 +90,25 @@ class TableDataset(Dataset):
     def _folders(self) -> list[Path]:
         return [*([self.root.absolute()] if self.root else []), self.path.absolute().parent]
 
-    def _find(self, image: str) -> str:
-        return next((str(path) for folder in self._folders if (path := folder / image).is_file()), "")
+    def _find(self, row: int, image: str) -> str:
+        """The image's path; empty if there is no such file.
+
+        Raises:
+            DataError: The file system cannot say, because the name is too long or a folder may not be looked into.
+        """
+        for path in (folder / image for folder in self._folders):
+            try:
+                if S_ISREG(path.stat().st_mode):
+                    return str(path)
+            except (FileNotFoundError, NotADirectoryError, ValueError):  # the last: a NUL in the name
+                continue
+            except OSError as error:
+                shown = image if len(image) <= _SHOWN else f"{image[:_SHOWN]}..."
+                raise DataError(
+                    f"table {self.path}: column 'image', data row {row}: cannot look for '{shown}' "
+                    f"({error.strerror or error}); mend the name"
+                ) from error
+        return ""
 
 
 def _load(path: Path) -> pd.DataFrame:
@@ -188,8 +213,12 @@ def _interpret(raw: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, dict[str, t
     prompt = _text(raw["prompt"])
     table = pd.DataFrame({"image": image, "prompt": prompt})
     # Without a prompt nothing ties images together: each stands for itself.
-    table["group"] = _text(raw["group"]) if "group" in raw.columns else prompt.where(prompt != "", image)
-    generator = _text(raw["generator"]) if "generator" in raw.columns else pd.Series("", index=raw.index)
+    alone = prompt.where(prompt != "", image)
+    group, generator = (
+        _text(raw[column]) if column in raw.columns else pd.Series("", index=raw.index)
+        for column in ("group", "generator")
+    )
+    table["group"] = group.where(group != "", alone)
     table["generator"] = table["family"] = generator.where(generator != "", "unknown")
     ranges = {}
     for target, column in targets.items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,18 +52,23 @@ class NIQE(Method):
     presets = {"quick": {"pristine": "refit", "min_side": 288}}  # noqa: RUF012 - literal class data
 
     class Config(MethodConfig):
-        """Settings.
+        """What to measure against, and from which size on.
 
-        Attributes:
-            pristine: `pyiqa` (the published parameters, which pyiqa downloads on first use), `refit` (this project's
-                stand-in, always at hand), or a `.mat`, `.npz` or `.safetensors` file.
-            min_side: Images whose shorter side is below this many pixels are first enlarged to it (bicubic). 0, as in
-                the paper: never. One block of 96 x 96, all that an image of 128 x 128 has, leaves the covariance of
-                its features undetermined (pyiqa then takes 0), so the demo's preset enlarges.
+        One block of 96 x 96, all that an image of 128 x 128 has, leaves the covariance of its features undetermined
+        (pyiqa then takes 0), so the demo's preset enlarges.
         """
 
-        pristine: str = "pyiqa"
-        min_side: int = Field(default=0, ge=0)
+        pristine: str = Field(
+            default="pyiqa",
+            description="pyiqa (the published parameters, downloaded on first use), refit (this project's stand-in, "
+            "always at hand), or a .mat, .npz or .safetensors file",
+        )
+        min_side: int = Field(
+            default=0,
+            ge=0,
+            description="enlarge images whose shorter side is below this many pixels to it (bicubic); 0, as in the "
+            "paper: never",
+        )
 
     @classmethod
     def weights(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:
@@ -84,8 +91,6 @@ class NIQE(Method):
             BadImageError: An image is smaller than 96 x 96, or has no texture (one colour, a plain ramp), so that NIQE
                 is undefined.
         """
-        import torch
-
         from agiqa_bench.data.image_cache import require_minimum_size
         from agiqa_bench.data.parallel import default_workers, map_in_order
 
@@ -95,18 +100,35 @@ class NIQE(Method):
             require_minimum_size(images, names, BLOCK, self.name)
 
         def score(position: int) -> float:
-            # Many small steps: threads of torch's own would cost several times what they give. Holds for this thread.
-            torch.set_num_threads(1)
             try:
                 return -niqe(_enlarged(images[position], self.config.min_side), model)
             except ValueError as error:
                 raise BadImageError(f"niqe is undefined for image {names[position]}: {error}") from error
 
         scores = np.empty(len(images))
-        for position, value in map_in_order(score, range(len(images)), default_workers()):
-            scores[position] = value
-            self.context.progress(position + 1, len(images), self.name)
+        with _one_torch_thread():
+            for position, value in map_in_order(score, range(len(images)), default_workers()):
+                scores[position] = value
+                self.context.progress(position + 1, len(images), self.name)
         return scores
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Let torch use one thread in each of the threads that are started inside.
+
+    NIQE is many small steps: threads of torch's own would cost several times what they give. A thread takes over the
+    number that was set last when it first uses torch, so it must be set before the others start and not by them:
+    there it would hold for the whole process, long after.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def niqe(image: npt.NDArray[np.uint8], model: PristineModel) -> float:
@@ -180,7 +202,8 @@ def _pyiqa_file(offline: bool) -> Path:
     """The published parameters as pyiqa provides them: its own copy, or the file that it would fetch."""
     import torch
 
-    from agiqa_bench.backbones.fetch import download_weights, find_weights, is_offline
+    from agiqa_bench.backbones.fetch import download_weights, find_weights
+    from agiqa_bench.offline import is_offline
 
     own = Path(torch.hub.get_dir()) / "pyiqa" / _PYIQA_FILE
     if own.is_file():

@@ -67,6 +67,9 @@ def inspect(path: Path) -> Checkpoint:
         raise WeightsUnavailableError(f"weight file {path} {what}: {_NEXT_STEP}")
     if not _first_bytes(path):
         raise WeightsUnavailableError(f"weight file {path} is empty: {_NEXT_STEP}")
+    if path.suffix.lower() == ".safetensors" != path.suffix:
+        # open_clip goes by the lower-case ending, and would take it for a pickled file.
+        raise WeightsUnavailableError(f"weight file {path}: rename it to end in .safetensors, in small letters")
     if path.suffix == ".safetensors":
         return Checkpoint(path, "safetensors", _safetensors_shapes(path), openai=False)
     try:

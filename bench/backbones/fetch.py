@@ -10,7 +10,6 @@ import http.client
 import logging
 import os
 import re
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from agiqa_bench.atomic import open_beside
 from agiqa_bench.backbones.checkpoint import file_digest, one_line
 from agiqa_bench.errors import DownloadError
 
@@ -35,12 +35,6 @@ _NOT_FOUND = 404
 class _HubFile(NamedTuple):
     repository: str
     filename: str
-
-
-def is_offline(asked: bool) -> bool:
-    """Whether the network must not be touched: asked for, or by AGIQA_OFFLINE or HF_HUB_OFFLINE."""
-    wanted = (os.environ.get(name, "").strip().lower() for name in ("AGIQA_OFFLINE", "HF_HUB_OFFLINE"))
-    return asked or any(value in {"1", "on", "true", "yes"} for value in wanted)
 
 
 def cache_folder() -> Path:
@@ -129,8 +123,7 @@ def _download_url(name: str, url: str, length: int) -> Path:
     _announce(name, length, url, target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary_name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-        temporary = Path(temporary_name)
+        descriptor, temporary = open_beside(target)
         try:
             with os.fdopen(descriptor, "wb") as file, _open(url, "GET", _STALL_TIMEOUT_S) as response:
                 while block := response.read(_BLOCK):
@@ -138,7 +131,6 @@ def _download_url(name: str, url: str, length: int) -> Path:
                 file.flush()
                 os.fsync(file.fileno())
             _check(temporary, length, url)
-            temporary.chmod(0o644)
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agiqa_bench.backbones.checkpoint import check_fit, file_digest, inspect
-from agiqa_bench.backbones.fetch import download_weights, find_weights, is_offline
+from agiqa_bench.backbones.fetch import download_weights, find_weights
 from agiqa_bench.errors import DownloadError, UnknownNameError, WeightsUnavailableError
+from agiqa_bench.offline import is_offline
 
 _log = logging.getLogger("agiqa_bench.backbones")
 

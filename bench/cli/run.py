@@ -130,6 +130,7 @@ def run(
 ) -> None:
     """Compare methods on a data set and show the table. The same command again computes only what is missing."""
     from agiqa_bench.execution.request import build_request, parse_setting
+    from agiqa_bench.offline import is_offline
 
     parsed: dict[str, dict[str, Any]] = {}
     for text in settings or ():
@@ -156,7 +157,7 @@ def run(
         "batch_size": batch_size,
         "jobs": jobs,
         "output": output,
-        "offline": offline or (True if os.environ.get("AGIQA_OFFLINE", "") not in ("", "0") else None),
+        "offline": offline if offline is not None or not is_offline() else True,
     }
     request = build_request(config, {key: value for key, value in options.items() if value is not None})
     raise typer.Exit(_run(request, download=download, dry_run=dry_run))
@@ -180,7 +181,8 @@ def _run(request: RunRequest, *, download: bool, dry_run: bool) -> int:
     watcher = TerminalWatcher(told)
     forward_log(watcher)
     with told.status("planning"):
-        plan = None if download else _plan_or_none(request, watcher, asks=sys.stdin.isatty() and told.is_terminal)
+        asks = sys.stdin.isatty() and told.is_terminal and not request.offline
+        plan = None if download else _plan_or_none(request, watcher, asks=asks)
     if plan is None:
         plan = _download_and_plan(request, watcher, told, agreed=download)
     store = Store(request.output or Path("results") / "runs" / plan.dataset.name)

@@ -71,7 +71,8 @@ class Fault:
     Attributes:
         code: Short fixed name, e.g. `duplicate-row`.
         message: One line: what, which rows or files, and what the loader does about it.
-        known: True for a fault of the official release that is documented here; False for one of this copy.
+        known: True for a fault of the official release that is documented here, or for what a data set of this kind
+            may have (a table several ratings of one image); False for one of this copy.
     """
 
     code: str

@@ -14,6 +14,7 @@ from agiqa_bench.data.archive import archive_stem, is_archive, unpack
 from agiqa_bench.data.dataset import Dataset, Source
 from agiqa_bench.data.fetch import Progress, fetch, refuse_web_page
 from agiqa_bench.errors import DownloadError
+from agiqa_bench.offline import VARIABLES, is_offline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,8 +47,8 @@ def download(
         The folder `root/<name>`.
 
     Raises:
-        DownloadError: A source cannot be reached, or its file is not the one that was recorded; the line holds the
-            manual steps.
+        DownloadError: A source cannot be reached, must not be (`agiqa_bench.offline`), or its file is not the one that
+            was recorded; the line holds the manual steps.
         ArchiveError: An archive is damaged or would write outside its folder.
         StoreError: The folder cannot be written.
     """
@@ -66,6 +67,15 @@ def download(
 def _first_that_works(sources: list[Source], folder: Path, name: str, say: Say, progress: Progress) -> None:
     # What is here already, from whichever source, needs no network.
     present = [source for source in sources if _is_here(source, folder)]
+    by_hand = (
+        f"By hand: {' or '.join(manual_steps(source, folder) for source in sources)}; then type "
+        f"`agiqa-bench datasets download {name}` again"
+    )
+    if not present and is_offline():
+        raise DownloadError(
+            f"cannot get the {sources[0].content} of '{name}': the network is off (--offline, or "
+            f"{' or '.join(VARIABLES)} is set). {by_hand}"
+        )
     failures = []
     for source in present or sources:
         try:
@@ -75,11 +85,7 @@ def _first_that_works(sources: list[Source], folder: Path, name: str, say: Say, 
             say(f"{name}: {failures[-1]}")
         else:
             return
-    raise DownloadError(
-        f"cannot get the {sources[0].content} of '{name}' ({'; '.join(failures)}). By hand: "
-        f"{' or '.join(manual_steps(source, folder) for source in sources)}; then type "
-        f"`agiqa-bench datasets download {name}` again"
-    )
+    raise DownloadError(f"cannot get the {sources[0].content} of '{name}' ({'; '.join(failures)}). {by_hand}")
 
 
 def _is_here(source: Source, folder: Path) -> bool:

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import overload
@@ -21,14 +19,15 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 import PIL
-from filelock import FileLock
 
-from agiqa_bench import atomic
 from agiqa_bench.data import images as decoding
+from agiqa_bench.data import pixel_store, resizing
 from agiqa_bench.data.file_digests import file_digests
+from agiqa_bench.data.folder_lock import folder_lock
 from agiqa_bench.data.parallel import default_workers, map_in_order
 from agiqa_bench.data.pixel_store import PixelStore, open_store, write_store
 from agiqa_bench.data.resizing import Crop, Interpolation, Resize, Resizing
+from agiqa_bench.data.source_digest import source_digest
 from agiqa_bench.errors import BadImageError, StoreError
 
 Progress = Callable[[int, int, str], None]
@@ -41,9 +40,10 @@ _NAMED = 3
 class ImageCache:
     """Decoded images of all rows of a data set, kept on disk; nothing is read before it is needed.
 
-    The store is found by the content of the files, the decoding policy and Pillow's version, so a changed file can
-    never meet old pixels, and copies of a data set share one store. Files of equal content are decoded once. A damaged
-    store is built again. Several processes may use one cache at once: one builds, the others wait for it.
+    The store is found by the content of the files, the decoding policy, the code behind it and Pillow's version, so a
+    changed file can never meet old pixels, nor mended code the pixels of a mistake, and copies of a data set share one
+    store. Files of equal content are decoded once. A damaged store is built again. Several processes may use one cache
+    at once: one builds, the others wait for it.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class ImageCache:
 
     @property
     def _key(self) -> str:
-        return _sha256([decoding.POLICY, PIL.__version__, *self._sources])
+        return _sha256([decoding.POLICY, _code_digest(), PIL.__version__, *self._sources])
 
     def _stored(self, name: str, images: Callable[[], Iterable[Pixels]]) -> PixelStore:
         """The store called `name`, written from `images` if it is not there or damaged."""
@@ -148,7 +148,7 @@ class ImageCache:
         # With an unreadable file there is no store; going on finds the undecodable ones too, for one full message.
         store = None if self._read[1] else open_store(folder)
         if store is None:
-            with _locked(folder):
+            with folder_lock(folder):
                 store = None if self._read[1] else open_store(folder)
                 if store is None:
                     write_store(folder, images())
@@ -295,27 +295,9 @@ def _decode(source: tuple[str, str]) -> Pixels | BadImageError:
         return BadImageError(f"cannot read {path}: {error.strerror or error}")
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lock on building `folder`; what a killed process left behind is then nobody's, and removed.
-
-    Raises:
-        StoreError: The cache folder cannot be written, or its file system has no locks.
-    """
-    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except OSError as error:
-        raise atomic.explain(error, folder) from error
-    except NotImplementedError as error:
-        raise StoreError(f"{folder.parent} is on a file system without locks: set AGIQA_CACHE to another") from error
-    try:
-        for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        yield
-    finally:
-        lock.release()
+def _code_digest() -> str:
+    """Digest of the code that decodes, resizes and stores pixels: it can change them without a new policy."""
+    return source_digest(Path(str(module.__file__)) for module in (decoding, resizing, pixel_store))
 
 
 def _sha256(parts: Iterable[str]) -> str:

@@ -30,7 +30,7 @@ class Finding:
     Attributes:
         code: Short fixed name, e.g. `undecodable-image`.
         severity: `error` if results on this copy cannot be trusted, `warning` if one should look at it, `known` for
-            a documented fault of the official files.
+            what `Fault.known` says.
         message: One line.
         count: How many rows or files.
         examples: The first few of them.

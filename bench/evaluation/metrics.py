@@ -295,12 +295,12 @@ def within(
 
     Labels with one row or constant MOS are left out: there is nothing to rank. Where only the scores are constant a
     label counts as 0, because the method fails to rank there, unless that is so everywhere: then it does not claim
-    to rank inside a label at all, and the value is not defined.
+    to rank inside a label at all, and the value is not defined. Rows with an empty label belong to none.
 
     Args:
         scores: Finite scores (n,), higher is better.
         mos: Finite MOS (n,).
-        labels: Label of each row, length n.
+        labels: Label of each row, length n; empty: the row has none.
         metric: The correlation.
         kind: What a label is, for the reason, e.g. `prompt`.
 
@@ -312,7 +312,8 @@ def within(
     """
     x, y = _vectors(scores, mos)
     total, detail = 0.0, WithinDetail(labels=0, rows=0, left_out=0, flat=0, reason="")
-    for rows in _rows_by_label(labels, x.size).values():
+    by_label = _rows_by_label(labels, x.size)
+    for rows in by_label.values():
         if rows.size < 2 or _constant(y[rows]):
             detail["left_out"] += 1
             continue
@@ -321,7 +322,9 @@ def within(
         detail["rows"] += rows.size
         detail["flat"] += value is None
         total += rows.size * (value or 0.0)
-    if not detail["labels"]:
+    if x.size and not by_label:
+        detail["reason"] = f"no image has a {kind}"
+    elif not detail["labels"]:
         detail["reason"] = f"no {kind} has two images with different MOS"
     elif detail["flat"] == detail["labels"]:
         detail["reason"] = f"the scores do not vary inside any {kind}"
@@ -329,6 +332,7 @@ def within(
 
 
 def _rows_by_label(labels: Sequence[str], n: int) -> dict[str, npt.NDArray[np.int64]]:
+    """Row numbers of each label, in the order of the labels; rows with an empty label have none in common."""
     if len(labels) != n:
         raise PredictionError(f"{len(labels)} labels for {n} scores: give one for each")
     if not n:
@@ -336,7 +340,7 @@ def _rows_by_label(labels: Sequence[str], n: int) -> dict[str, npt.NDArray[np.in
     names, codes = np.unique(np.asarray(labels, dtype=object), return_inverse=True)
     order = np.argsort(codes, kind="stable")
     parts = np.split(order, np.cumsum(np.bincount(codes))[:-1])
-    return {str(name): rows for name, rows in zip(names, parts, strict=True)}
+    return {str(name): rows for name, rows in zip(names, parts, strict=True) if name}
 
 
 def evaluate(scores: npt.ArrayLike, mos: npt.ArrayLike, generators: Sequence[str], prompts: Sequence[str]) -> Metrics:
@@ -345,8 +349,8 @@ def evaluate(scores: npt.ArrayLike, mos: npt.ArrayLike, generators: Sequence[str
     Args:
         scores: Finite scores (n,), higher is better.
         mos: Finite MOS (n,).
-        generators: Generator configuration of each image, length n.
-        prompts: Label of the prompt of each image, length n.
+        generators: Generator configuration of each image, length n; empty: not known.
+        prompts: Label of the prompt of each image, length n; empty: it has none.
 
     Raises:
         PredictionError: As `within`.

@@ -117,16 +117,16 @@ def make_splits(
 ) -> tuple[Split, ...]:
     """Divide a data set's rows into training, validation and test parts, the same on every machine.
 
-    The units of a repeat (groups, or single images under the rule `image`) are put in the order of the SHA-256 of
-    (seed, data set, repeat, unit): this depends neither on the order of the rows nor on a library's random numbers,
-    and the first splits do not change if more are asked for. The first `test_share` of the units are the test part,
-    the next `validation_share` of the others the validation part, each at least one unit and never all of them.
+    The units of a repeat (groups, or images with all their rows under the rule `image`) are put in the order of the
+    SHA-256 of (seed, data set, repeat, unit): this depends neither on the order of the rows nor on a library's random
+    numbers, and the first splits do not change if more are asked for. The first `test_share` of the units are the
+    test part, the next `validation_share` of the others the validation part, each at least one unit and never all.
 
     Under the rule `generator` each family in turn is the test part, whatever `repeats` and `test_share` say. Its
     prompts are then in the training part too (`leakage.group` says how many); validation is chosen by group.
 
     Args:
-        table: Samples with the columns `group`, `generator`, `family` and, for the rule `image`, `image`.
+        table: Samples with the columns `image`, `group`, `generator` and `family`.
         dataset: Name of the data set; enters the hash.
         rule: See `RULES`.
         repeats: Number of splits, at least 1.
@@ -136,7 +136,8 @@ def make_splits(
 
     Raises:
         UnknownNameError: There is no such rule.
-        SplitError: There are fewer than two units, or an argument is out of range.
+        SplitError: There are fewer than two units, an image is in two groups (`grouped`), or an argument is out of
+            range.
     """
     rule = as_rule(rule)
     if repeats < 1:
@@ -146,7 +147,9 @@ def make_splits(
             raise SplitError(f"the {name} share of the splits of '{dataset}' is {share}: it must be between 0 and 1")
     if rule == "generator":
         return _leave_one_family_out(table, dataset, seed, validation_share)
-    units = image_units(table) if rule == "image" else column(table, "group")
+    if rule == "grouped":
+        _refuse_images_of_two_groups(table, dataset)
+    units = column(table, "image" if rule == "image" else "group")
     names = sorted(set(units))
     if len(names) < 2:
         kind = "image" if rule == "image" else "group"
@@ -200,10 +203,16 @@ def column(table: pd.DataFrame, name: str) -> list[str]:
     return [str(value) for value in table[name]]
 
 
-def image_units(table: pd.DataFrame) -> list[str]:
-    """A name for each row that no other row has: its image's file name and how often that came before."""
-    occurrences = table.groupby("image", sort=False).cumcount()
-    return [json.dumps([image, int(n)]) for image, n in zip(column(table, "image"), occurrences, strict=True)]
+def _refuse_images_of_two_groups(table: pd.DataFrame, dataset: str) -> None:
+    groups: dict[str, str] = {}
+    for image, group in zip(column(table, "image"), column(table, "group"), strict=True):
+        first = groups.setdefault(image, group)
+        if first != group:
+            raise SplitError(
+                f"data set '{dataset}' lists image '{image}' under two groups, '{first}' and '{group}', which a "
+                "'grouped' split could put on two sides: give all rows of an image one group (column 'group' of a "
+                "table), or use --split image"
+            )
 
 
 def rows_of(units: Sequence[str], chosen: Iterable[str]) -> Rows:
@@ -246,7 +255,8 @@ def check_split(split: Split, table: pd.DataFrame, rule: SplitRule) -> None:
 
     Raises:
         SplitError: A row is in no part or in two, train or test is empty, a group is on two sides (`grouped`: of all
-            three parts; `generator`: of train and validation), or the family held out is also learnt from.
+            three parts; `generator`: of train and validation), an image is (`grouped`, `image`: of all three), or the
+            family held out is also learnt from.
     """
     _check_rows(split.repeat, (split.train, split.validation, split.test), len(table))
     _check_rule(split, table, rule)
@@ -269,6 +279,8 @@ def _check_rows(repeat: int, parts: Sequence[Rows], n_rows: int) -> None:
 def _check_rule(split: Split, table: pd.DataFrame, rule: SplitRule) -> None:
     if rule != "image":
         _check_sides(split, column(table, "group"), PARTS if rule == "grouped" else PARTS[:2], "group")
+    if rule != "generator":
+        _check_sides(split, column(table, "image"), PARTS, "image")
     if rule == "generator":
         families = column(table, "family")
         for part in PARTS[:2]:
@@ -289,7 +301,7 @@ def _check_sides(split: Split, values: Sequence[str], parts: Sequence[str], kind
             if first != part:
                 raise SplitError(
                     f"split {split.repeat}: {kind} '{values[row]}' is in both {first} and {part}; "
-                    f"a {kind} belongs to one side"
+                    f"{'an' if kind == 'image' else 'a'} {kind} belongs to one side"
                 )
 
 

@@ -57,6 +57,12 @@ def test_every_format_is_recognised_and_fits(files):
         assert read_openai(inspect(paths[name])).keys() == expected.keys()
 
 
+def test_a_safetensors_file_in_capitals_is_asked_to_be_renamed(files, tmp_path):
+    capital = files[1]["model.safetensors"].rename(tmp_path / "CAPITAL.SAFETENSORS")
+    with pytest.raises(WeightsUnavailableError, match="rename it to end in .safetensors, in small letters"):
+        inspect(capital)
+
+
 @pytest.mark.parametrize("part", [0.0, 0.001, 0.3, 0.9, 0.9999])
 @pytest.mark.parametrize("name", ["bare.pt", "legacy.pth", "archive.pt", "model.safetensors"])
 def test_a_truncated_file_is_one_clear_line(files, name, part, tmp_path):

@@ -12,7 +12,7 @@ import open_clip.pretrained
 import pytest
 
 from agiqa_bench.backbones import fetch
-from agiqa_bench.backbones.fetch import cache_folder, download_weights, find_weights, is_offline
+from agiqa_bench.backbones.fetch import cache_folder, download_weights, find_weights
 from agiqa_bench.backbones.spec import resolve
 from agiqa_bench.errors import DownloadError, WeightsUnavailableError
 
@@ -230,13 +230,6 @@ def test_downloaded_weights_are_resolved_and_used_again(site, make_model, save_o
     assert resolve("tiny-vit:openai") == first
     assert resolve("tiny-vit:openai", offline=True) == first
     assert len(site.asked) == 2
-
-
-@pytest.mark.parametrize(("value", "offline"), [("1", True), ("yes", True), ("TRUE", True), ("0", False), ("", False)])
-def test_offline_by_environment(value, offline, monkeypatch):
-    monkeypatch.setenv("AGIQA_OFFLINE", value)
-    assert is_offline(False) is offline
-    assert is_offline(True) is True
 
 
 def test_every_digest_in_open_clips_table_is_recognised():

@@ -19,6 +19,7 @@ import pytest
 from agiqa_bench.data.dataset import Dataset, Source, Target
 from agiqa_bench.data.download import RECORD, download, readable_size
 from agiqa_bench.errors import ArchiveError, DownloadError, StoreError
+from agiqa_bench.offline import VARIABLES
 
 
 def archive(text: bytes = b"a picture") -> bytes:
@@ -27,6 +28,12 @@ def archive(text: bytes = b"a picture") -> bytes:
         for number in range(50):
             file.writestr(zipfile.ZipInfo(f"images/{number}.png"), text + bytes(range(256)) * 4)
     return content.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def _online(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
 
 
 @dataclass
@@ -305,3 +312,20 @@ def test_data_set_without_source(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("size", "text"), [(999, "999 bytes"), (53_000, "53 kB"), (2_500_000_000, "2.5 GB")])
 def test_sizes_read_well(size: int, text: str) -> None:
     assert readable_size(size) == text
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_offline_is_one_line_and_asks_nobody(
+    site: Site, tmp_path: Path, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "1")
+    site.content = archive()
+    lines: list[str] = []
+    with pytest.raises(DownloadError, match=r"images of 'example': the network is off .*By hand: open https") as caught:
+        download(dataset_of(url(site.address), url(site.address, "other.zip")), tmp_path, lines.append)
+    assert "\n" not in str(caught.value)
+    assert (lines, site.requests) == ([], [])
+    # What is here needs no network.
+    (tmp_path / "example" / "file.zip").write_bytes(site.content)
+    download(dataset_of(url(site.address)), tmp_path, lines.append)
+    assert site.requests == []

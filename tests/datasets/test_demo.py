@@ -1,6 +1,8 @@
 """The pins below change only when somebody means to change the pictures or the ratings; say so in the commit."""
 
 import hashlib
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +124,21 @@ def test_it_says_that_it_is_synthetic():
     assert Demo.synthetic
     for text in (Demo.title, Demo.summary, Demo.citation):
         assert "synthetic" in text
+
+
+def test_two_first_runs_at_once_paint_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("AGIQA_CACHE", str(tmp_path))
+    few, painted, png = pictures()[:3], [], demo.Picture.png
+
+    def slow(picture):
+        painted.append(picture.name)
+        time.sleep(0.05)
+        return png(picture)
+
+    monkeypatch.setattr(demo, "pictures", lambda: few)
+    monkeypatch.setattr(demo.Picture, "png", slow)
+    with ThreadPoolExecutor(2) as pool:
+        folders = list(pool.map(lambda _: image_folder(), range(2)))
+    assert folders[0] == folders[1]
+    assert painted == [picture.name for picture in few]
+    assert sorted(file.name for file in folders[0].iterdir()) == sorted(painted)

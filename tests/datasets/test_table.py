@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from agiqa_bench.data.verify import verify
 from agiqa_bench.datasets.table import TableDataset
 from agiqa_bench.errors import DataError, DataNotFoundError
 
@@ -131,7 +132,35 @@ def test_bad_files_are_one_line(tmp_path: Path) -> None:
 def test_a_row_twice_is_kept_and_told(tmp_path: Path) -> None:
     dataset = TableDataset(write(tmp_path, "image,prompt,mos\na.png,p,1\na.png,p,2\n"), annotations_only=True)
     assert len(dataset.samples) == 2
-    assert [fault.code for fault in dataset.faults] == ["duplicate-row"]
+    assert [(fault.code, fault.known) for fault in dataset.faults] == [("duplicate-row", True)]
+
+
+def test_several_ratings_of_one_image_do_not_fail_verification(tmp_path: Path) -> None:
+    save_images(tmp_path)
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "b.png")
+    Image.new("RGB", (4, 4), "blue").save(tmp_path / "sub" / "c.png")
+    rows = [f"{name},p,{mos}\n" for name in ("a.png", "b.png", "sub/c.png") for mos in (1, 2, 3)]
+    report = verify(TableDataset(write(tmp_path, "image,prompt,mos\n" + "".join(rows))))
+    assert report.ok
+    assert [(finding.code, finding.severity) for finding in report.findings] == [("duplicate-row", "known")]
+    assert "3 image(s) of mine.csv have several rows (first: a.png, 3 rows)" in report.findings[0].message
+
+
+def test_blank_cells_are_as_if_the_column_were_absent(tmp_path: Path) -> None:
+    text = "image,prompt,mos,group,generator\na.png,p,1,,\nb.png,p,2,g, \nc.png,q,3, ,x\nd.png,,4,,\n"
+    table = TableDataset(write(tmp_path, text), annotations_only=True).samples
+    assert table["group"].tolist() == ["p", "g", "q", "d.png"]
+    assert table["generator"].tolist() == table["family"].tolist() == ["unknown", "unknown", "x", "unknown"]
+
+
+def test_an_impossible_name_is_one_line_and_a_strange_one_is_missing(tmp_path: Path) -> None:
+    dataset = TableDataset(write(tmp_path, f"image,prompt,mos\na.png,p,1\n{'x' * 300}.png,p,2\n"))
+    with pytest.raises(
+        DataError, match=r"data row 2: cannot look for 'x{60}\.\.\.' \(.*too long\); mend the name"
+    ) as caught:
+        _ = dataset.samples
+    assert "\n" not in str(caught.value)
+    assert TableDataset(write(tmp_path, "image,prompt,mos\nmine.csv/a.png,p,1\n")).missing_images == ["mine.csv/a.png"]
 
 
 cells = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp", "Zs")), min_size=1, max_size=12)

@@ -278,3 +278,13 @@ def test_descriptors_name_every_metric_once() -> None:
     ]
     assert set(keys) <= set(evaluate([1.0, 2.0], [1.0, 2.0], ["g", "g"], ["p", "p"]))
     assert [info.key for info in METRICS if info.better == "lower"] == ["rmse_fitted"]
+
+
+def test_rows_with_an_empty_label_are_nobodys() -> None:
+    value, detail = within([1.0, 2.0, 3.0, 2.0, 1.0], [1.0, 2.0, 1.0, 2.0, 3.0], ["a", "a", "", "", ""], kind="prompt")
+    assert value == pytest.approx(1.0, abs=1e-12)
+    assert detail == {"labels": 1, "rows": 2, "left_out": 0, "flat": 0, "reason": ""}
+    found = evaluate([1.0, 2.0, 3.0], [1.0, 3.0, 2.0], ["g", "", ""], ["", "", ""])
+    assert found["srcc_within_prompt"] is None
+    assert found["undefined"]["srcc_within_prompt"] == "no image has a prompt"
+    assert list(found["per_generator"]) == ["g"]

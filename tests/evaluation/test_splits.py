@@ -19,7 +19,8 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
     groups = draw(st.permutations([*range(n_groups), *extra]))
     families = draw(st.lists(st.sampled_from("xyz"), min_size=len(groups), max_size=len(groups)))
     names = draw(st.lists(st.sampled_from(["i", "j", "k"]), min_size=len(groups), max_size=len(groups)))
-    return pd.DataFrame({"image": names, "group": [f"g{g}" for g in groups], "generator": families, "family": families})
+    table = pd.DataFrame({"group": [f"g{g}" for g in groups], "generator": families, "family": families})
+    return table.assign(image=table["group"] + pd.Series(names))
 
 
 def groups_of(table: pd.DataFrame, rows: np.ndarray) -> set[str]:
@@ -45,11 +46,15 @@ def test_grouped_splits_use_every_row_once_and_never_share_a_group(table: pd.Dat
 
 @settings(max_examples=40, deadline=None)
 @given(tables())
-def test_image_splits_use_every_row_once(table: pd.DataFrame) -> None:
+def test_image_splits_use_every_row_once_and_never_share_an_image(table: pd.DataFrame) -> None:
     for split in make_splits(table, "any", "image", repeats=2):
-        together = np.concatenate([split.train, split.validation, split.test])
-        assert sorted(together) == list(range(len(table)))
-        assert len(split.test) == max(1, round(0.2 * len(table)))
+        parts = (split.train, split.validation, split.test)
+        assert sorted(np.concatenate(parts)) == list(range(len(table)))
+        train, validation, test = (set(table["image"].to_numpy()[part]) for part in parts)
+        assert not train & test
+        assert not train & validation
+        assert not validation & test
+        assert len(test) == max(1, round(0.2 * table["image"].nunique()))
 
 
 @settings(max_examples=40, deadline=None)
@@ -68,7 +73,11 @@ def test_sizes_and_leakage_of_each_rule(table: pd.DataFrame) -> None:
     assert [(len(s.train), len(s.validation), len(s.test)) for s in grouped] == [(84, 12, 24)] * 10
     assert all(s.leakage == Leakage(group=0.0, generator=1.0) for s in grouped)
     image = make_splits(table, "t", "image")
-    assert [(len(s.train), len(s.validation), len(s.test)) for s in image] == [(84, 12, 24)] * 10
+    for split in image:
+        # 119 file names, one of them with two rows.
+        names = [table["image"].iloc[part].nunique() for part in (split.train, split.validation, split.test)]
+        assert names == [83, 12, 24]
+        assert len(split.train) + len(split.validation) + len(split.test) == 120
     assert all(s.leakage.group == 1.0 for s in image)
     generator = make_splits(table, "t", "generator", repeats=1)
     assert [s.held_out for s in generator] == ["a", "b", "c"]
@@ -80,7 +89,7 @@ def test_sizes_and_leakage_of_each_rule(table: pd.DataFrame) -> None:
 
 
 def test_leakage_counts_rows() -> None:
-    table = pd.DataFrame({"group": list("aabc"), "generator": list("xyzy"), "family": list("xyzy")})
+    table = pd.DataFrame({"image": list("1234"), "group": list("aabc"), "generator": list("xyzy"), "family": "x"})
     split = build_split(table, "image", 0, train=[0], validation=[3], test=[1, 2])
     assert split.leakage == Leakage(group=0.5, generator=0.5)
 
@@ -89,7 +98,7 @@ def test_leakage_counts_rows() -> None:
     ("rule", "digest"),
     [
         ("grouped", "6a362b080c04530d260d70b6da5f10a948b840fb554b97d432b4e84988485156"),
-        ("image", "595d43dd13ed6e12d2c550891983ae7ef07f796a142d016b92d27fb7eaee6092"),
+        ("image", "f6d94ee24cfa88b6712e28a5102426bd4ef6dd33d888bc2d505c2fb30af17cf0"),
         ("generator", "eb5786c3d55162478439f1a278baf49839193f62ac60c5fbf62d47e7535684cd"),
     ],
 )
@@ -124,7 +133,7 @@ def test_training_rows_per_selection(table: pd.DataFrame) -> None:
 
 
 def test_two_groups_leave_no_validation_part() -> None:
-    table = pd.DataFrame({"group": ["a", "a", "b"], "generator": "x", "family": "x"})
+    table = pd.DataFrame({"image": list("123"), "group": ["a", "a", "b"], "generator": "x", "family": "x"})
     split = make_splits(table, "t", repeats=1)[0]
     assert split.validation.size == 0
     with pytest.raises(SplitError, match="use --select last"):
@@ -169,6 +178,14 @@ def test_bad_requests(table: pd.DataFrame) -> None:
         ("image", "aaab", ([0, 1, 1, 2], [], [3]), "", r"1 row\(s\) more than once, first row 1"),
         ("image", "aaab", ([0, 1, 2], [3], []), "", "the test part is empty"),
         ("image", "aaab", ([], [0], [1, 2, 3]), "", "the train part is empty"),
+        (
+            "image",
+            "aaaa",
+            ([0, 1, 2], [], [3]),
+            "",
+            "image '3' is in both train and test; an image belongs to one side",
+        ),
+        ("grouped", "abcd", ([0, 1], [2], [3]), "", "image '3' is in both validation and test"),
         ("generator", "aaab", ([0], [2], [1, 3]), "y", "group 'a' is in both train and validation"),
         ("generator", "abab", ([0], [1], [2, 3]), "x", "family 'x' is in both train and test"),
         ("generator", "aaab", ([0, 2], [], [1, 3]), "x", "held_out is 'x', but the test part has y"),
@@ -177,9 +194,21 @@ def test_bad_requests(table: pd.DataFrame) -> None:
 def test_a_split_that_breaks_its_rule_is_refused(
     rule: str, groups: str, parts: tuple[list[int], ...], held_out: str, message: str
 ) -> None:
-    table = pd.DataFrame({"group": list(groups), "generator": list("xyxy"), "family": list("xyxy")})
+    table = pd.DataFrame(
+        {"image": list("1233"), "group": list(groups), "generator": list("xyxy"), "family": list("xyxy")}
+    )
     with pytest.raises(SplitError, match=message):
         build_split(table, rule, 0, *parts, held_out=held_out)
     split = Split(0, *(np.array(part, dtype=np.int64) for part in parts), Leakage(0.0, 0.0), held_out)
     with pytest.raises(SplitError, match=message):
         check_split(split, table, rule)
+
+
+def test_an_image_under_two_groups_is_refused_whatever_the_seed(table: pd.DataFrame) -> None:
+    table.loc[100, "image"] = table.loc[3, "image"]
+    for seed in range(5):
+        with pytest.raises(
+            SplitError, match=r"'t' lists image 'b-2_00.png' under two groups, 'p00' and 'p16'.*--split"
+        ):
+            make_splits(table, "t", repeats=1, seed=seed)
+    assert len(make_splits(table, "t", "image")) == 10

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -258,3 +260,43 @@ def test_settings_are_checked() -> None:
         NIQE.Config(min_side=-1)
     with pytest.raises(ValidationError):
         NIQE.Config(patch=96)  # type: ignore[call-arg]
+
+
+def test_every_setting_has_a_meaning() -> None:
+    assert all(field.description for field in NIQE.Config.model_fields.values())
+
+
+def test_one_torch_thread_while_it_runs_and_as_before_after(tmp_path: Path) -> None:
+    samples_of({f"{n}.png": shipped("china.jpg")[:192, :192] for n in range(2)}, tmp_path / "set")
+    # A process of its own: whether a thread's number leaks depends on who used torch first.
+    code = """
+import sys
+from pathlib import Path
+import pandas as pd
+from agiqa_bench.data.image_cache import ImageCache
+from agiqa_bench.data.samples import Samples
+from agiqa_bench.methods import niqe as module
+
+seen, score = [], module.niqe
+
+def noted(image, model):
+    import torch
+    value = score(image, model)
+    seen.append(torch.get_num_threads())
+    return value
+
+module.niqe = noted
+folder = Path(sys.argv[1])
+names = [f"{n}.png" for n in range(2)]
+cache = ImageCache([folder / name for name in names], folder / "cache")
+table = pd.DataFrame({"image": names, "mos_quality": 1.0})
+module.NIQE(module.NIQE.Config(pristine="refit")).predict(Samples(table, ["quality"], cache, mos_hidden=True))
+import torch
+print(set(seen), torch.get_num_threads())
+"""
+
+    def printed(code: str) -> str:
+        command = [sys.executable, "-c", code, str(tmp_path / "set")]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout.strip()
+
+    assert printed(code) == "{1} " + printed("import torch; print(torch.get_num_threads())")

@@ -1,0 +1,38 @@
+"""The lock on making a folder: one process makes it, the others wait and find it made."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from agiqa_bench import atomic
+from agiqa_bench.errors import StoreError
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock on making `folder`; what a killed process left behind is then nobody's, and removed.
+
+    Look inside the block whether `folder` has been made meanwhile.
+
+    Raises:
+        StoreError: The folder around it cannot be written, or its file system has no locks.
+    """
+    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise atomic.explain(error, folder) from error
+    except NotImplementedError as error:
+        raise StoreError(f"{folder.parent} is on a file system without locks: set AGIQA_CACHE to another") from error
+    try:
+        for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield
+    finally:
+        lock.release()
