@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 
 import nox
@@ -60,22 +62,31 @@ def readme(session: nox.Session) -> None:
     replace_block("demo table", [section(text, target) for target in ("quality", "alignment")])
     if not session.posargs:
         return
-    parts = []
-    for dataset, split, targets in (
-        ("agiqa3k", "grouped", ("quality", "alignment")),
-        ("agiqa1k", "grouped", ("quality",)),
-        ("aigciqa2023", "grouped", ("quality", "authenticity")),
-        ("agiqa3k", "image", ("quality", "alignment")),
+    titles = ("Data set", "Split", "Target", "Method", "SRCC", "PLCC", "SRCC in generator", "SRCC in prompt")
+    lines = [titles, ("---",) * 4 + ("---:",) * 4]
+    for dataset, split in (
+        ("agiqa3k", "grouped"),
+        ("agiqa1k", "grouped"),
+        ("aigciqa2023", "grouped"),
+        ("agiqa3k", "image"),
     ):
         where = f"{output}/{dataset}-{split}"
         arguments = ["--methods", "generator_mean,prompt_text,generator_prompt", "--dataset", dataset]
         arguments += ["--split", split, "--annotations-only", "--data-root", session.posargs[0], "--output", where]
         session.run("agiqa-bench", "run", *arguments)
-        text = str(session.run("agiqa-bench", *show, where, silent=True))
-        parts += [f"**{text.splitlines()[0].removeprefix('## ')}**"] + [section(text, target) for target in targets]
         table = str(session.run("agiqa-bench", "report", "--format", "csv", where, silent=True))
         Path(f"results/reference/no-pixel/{dataset}-{split}.csv").write_text(table, "utf-8")
-    replace_block("no-pixel table", parts)
+        lines += [summary(row) for row in csv.DictReader(io.StringIO(table))]
+    replace_block("no-pixel table", ["\n".join(f"| {' | '.join(line)} |" for line in lines)])
+
+
+def summary(row: dict[str, str]) -> tuple[str, ...]:
+    """One row of a results table with the metrics that the README shows."""
+    metrics = []
+    for key in ("srcc", "plcc", "srcc_within_generator", "srcc_within_prompt"):
+        mean, std = row[f"{key}_mean"], row[f"{key}_std"]
+        metrics.append(f"{float(mean):.3f} ± {float(std):.3f}" if mean else "undefined")
+    return (row["dataset"], row["split"], row["target"], f"`{row['method']}`", *metrics)
 
 
 def section(markdown: str, target: str) -> str:

@@ -157,7 +157,12 @@ def _ranked(rows: list[Row]) -> tuple[Row, ...]:
     marked = {row.label: dict(row.cells) for row in rows}
     for metric in METRICS:
         sign = 1 if metric.better == "higher" else -1
-        means = {row.label: sign * mean for row in rows if (mean := row.cells[metric.key].mean) is not None}
+        # What a table shows as equal is equal: rounding noise decides no rank.
+        means = {
+            row.label: sign * round(mean, metric.decimals)
+            for row in rows
+            if (mean := row.cells[metric.key].mean) is not None
+        }
         for rank, value in enumerate(sorted(set(means.values()), reverse=True)[:2], start=1):
             for label in (label for label, mean in means.items() if mean == value):
                 marked[label][metric.key] = replace(marked[label][metric.key], rank=rank)
