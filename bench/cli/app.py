@@ -66,7 +66,7 @@ def start(arguments: list[str]) -> int:
         else:
             sys.stderr.write(f"error: {' '.join(error.format_message().split())} (see --help)\n")
         return 2
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("stopped\n")
         return 130
     return code if isinstance(code, int) else 0

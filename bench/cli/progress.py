@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -21,9 +22,11 @@ class TerminalWatcher:
     def __init__(self, console: Console) -> None:
         """Prepare; nothing is drawn before `with`."""
         self._console = console
+        # The counters and times come first: what is left of a narrow terminal goes to the label.
+        label = Column(max_width=max(16, console.width - 56), no_wrap=True, overflow="ellipsis")
         self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            TextColumn("{task.description}", markup=False, table_column=label),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("eta"),
@@ -35,6 +38,7 @@ class TerminalWatcher:
         self._left: dict[str, int] = {}
         self._seconds: dict[str, float] = {}
         self._cell = ""
+        self._failed: set[str] = set()
         self._overall: TaskID | None = None
         self._inner: TaskID | None = None
 
@@ -72,9 +76,10 @@ class TerminalWatcher:
             self._progress.advance(self._overall, cells)
         self._left[label] = self._left.get(label, cells) - cells
         self._seconds[label] = self._seconds.get(label, 0.0) + seconds
-        if error is not None:
+        if error is not None and label not in self._failed:
+            self._failed.add(label)
             self.say(f"{label}, {what}: failed after {seconds:.1f} s")
-        elif self._left[label] <= 0 and not self._console.is_terminal:
+        elif error is None and self._left[label] <= 0 and not self._console.is_terminal:
             self.say(f"{label}: done after {self._seconds[label]:.1f} s")
 
 

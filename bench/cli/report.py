@@ -38,7 +38,8 @@ def report(
         write_tables(table, output)
         typer.echo(f"wrote {output / 'table.csv'}, table.md, costs.csv", err=True)
     elif form == "terminal":
-        wide_console().print(to_terminal(table))
+        console = wide_console()
+        console.print(to_terminal(table, console.width))
     else:
         render = {"markdown": to_markdown, "csv": to_csv, "costs": costs_to_csv}[form]
         typer.echo(render(table), nl=False)

@@ -27,7 +27,7 @@ def run(
             "--methods",
             "-m",
             metavar="NAMES",
-            help="all, or names separated by commas; name[key=value] changes a setting.  [default: all]",
+            help="all, or names separated by commas; name\\[key=value] changes a setting. (default: all)",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -58,29 +58,29 @@ def run(
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(help="grouped, image or generator.  [default: grouped]", rich_help_panel=_PROTOCOL),
+        typer.Option(help="grouped, image or generator. (default: grouped)", rich_help_panel=_PROTOCOL),
     ] = None,
     splits: Annotated[
         Path | None,
         typer.Option(help="Splits from a file of 'splits export' instead.", rich_help_panel=_PROTOCOL),
     ] = None,
     repeats: Annotated[
-        int | None, typer.Option(help="Number of random splits.  [default: 10]", rich_help_panel=_PROTOCOL)
+        int | None, typer.Option(help="Number of random splits. (default: 10)", rich_help_panel=_PROTOCOL)
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Changes splits and training.  [default: 0]", rich_help_panel=_PROTOCOL)
+        int | None, typer.Option(help="Changes splits and training. (default: 0)", rich_help_panel=_PROTOCOL)
     ] = None,
     select: Annotated[
         str | None,
         typer.Option(
-            help="Which epoch counts: last, validation, or test (optimistic).  [default: validation]",
+            help="Which epoch counts: last, validation, or test (optimistic). (default: validation)",
             rich_help_panel=_PROTOCOL,
         ),
     ] = None,
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Settings of methods: paper, quick, or auto (quick on the demo).  [default: auto]",
+            help="Settings of methods: paper, quick, or auto (quick on the demo). (default: auto)",
             rich_help_panel=_PROTOCOL,
         ),
     ] = None,
@@ -95,7 +95,7 @@ def run(
         bool | None,
         typer.Option(
             "--stand-ins/--no-stand-ins",
-            help="Where weights cannot be had: run with a stand-in under its own name, or skip.  [default: stand-ins]",
+            help="Where weights cannot be had: run with a stand-in under its own name, or skip. (default: stand-ins)",
             rich_help_panel=_PROTOCOL,
         ),
     ] = None,
@@ -108,18 +108,18 @@ def run(
         typer.Option(help="TOML file with these options; the command line wins.", rich_help_panel=_PROTOCOL),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="auto, cpu or cuda:N.  [default: auto]", rich_help_panel=_COMPUTE)
+        str | None, typer.Option(help="auto, cpu or cuda:N. (default: auto)", rich_help_panel=_COMPUTE)
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="float32, bf16 or fp16.  [default: float32]", rich_help_panel=_COMPUTE)
+        str | None, typer.Option(help="float32, bf16 or fp16. (default: float32)", rich_help_panel=_COMPUTE)
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="For every method.", rich_help_panel=_COMPUTE)] = None,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", help="Processes.  [default: 1]", rich_help_panel=_COMPUTE)
+        int | None, typer.Option("--jobs", "-j", help="Processes. (default: 1)", rich_help_panel=_COMPUTE)
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder.  [default: results/runs/<data set>]", rich_help_panel=_COMPUTE),
+        typer.Option("--output", "-o", help="Folder. (default: results/runs/<data set>)", rich_help_panel=_COMPUTE),
     ] = None,
     offline: Annotated[
         bool | None, typer.Option("--offline/--online", help="Never touch the network.", rich_help_panel=_COMPUTE)
@@ -168,10 +168,13 @@ def _run(request: RunRequest, *, download: bool, dry_run: bool) -> int:
 
     from agiqa_bench.cli.console import wide_console
     from agiqa_bench.cli.progress import TerminalWatcher, forward_log
-    from agiqa_bench.errors import StoreError
+    from agiqa_bench.cli.report import write_tables
+    from agiqa_bench.errors import ConfigError, StoreError
     from agiqa_bench.execution.runner import run as run_plan
     from agiqa_bench.execution.store import Store
     from agiqa_bench.plugins import load_plugin
+    from agiqa_bench.reporting.results import read_results
+    from agiqa_bench.reporting.table import build_table
 
     if request.offline:
         os.environ.update(AGIQA_OFFLINE="1", HF_HUB_OFFLINE="1")
@@ -185,9 +188,11 @@ def _run(request: RunRequest, *, download: bool, dry_run: bool) -> int:
         plan = None if download else _plan_or_none(request, watcher, asks=asks)
     if plan is None:
         plan = _download_and_plan(request, watcher, told, agreed=download)
-    store = Store(request.output or Path("results") / "runs" / plan.dataset.name)
+    store = Store(request.output or _default_output(plan))
     plan.find_results(store)
     _show_plan(plan, store, shown)
+    if not any(method.cells for method in plan.methods):
+        raise ConfigError("nothing to compare: every method that was asked for is skipped; the plan above says why")
     if dry_run:
         return 0
     store.prepare()
@@ -198,10 +203,11 @@ def _run(request: RunRequest, *, download: bool, dry_run: bool) -> int:
     except StoreError:
         # What was finished is kept: show it, though nothing more can be written.
         with suppress(StoreError):
-            shown.print(_stored_table(store))
+            shown.print(_latest_table(store, shown))
         raise
     shown.print()
-    shown.print(_stored_table(store, write=True))
+    write_tables(build_table(read_results(store)), store.root)
+    shown.print(_latest_table(store, shown))
     _show_ending(outcome, store, told)
     if outcome.interrupted:
         return 130
@@ -277,6 +283,21 @@ def _show_plan(plan: Plan, store: Any, console: Console) -> None:
     console.print(grid)
 
 
+def _default_output(plan: Plan) -> Path:
+    """`results/runs/<data set>`, apart for each split rule, and for a table that bears a registered name."""
+    from agiqa_bench.data.catalogue import TABLE_SUFFIXES
+    from agiqa_bench.registry import dataset_registry
+
+    name = plan.dataset.name
+    if plan.request.dataset.lower().endswith(TABLE_SUFFIXES) and name in dataset_registry():
+        name += "-table"
+    if plan.request.splits_file is not None:
+        name += f"-{plan.request.splits_file.stem}"
+    elif plan.rule != "grouped":
+        name += f"-{plan.rule}"
+    return Path("results") / "runs" / name
+
+
 def _store_splits(plan: Plan, store: Any) -> None:
     from agiqa_bench.evaluation.split_file import export_splits
 
@@ -293,21 +314,21 @@ def _store_splits(plan: Plan, store: Any) -> None:
         )
 
 
-def _stored_table(store: Any, *, write: bool = False) -> Any:
-    """The table of what is stored, for the terminal; also written as table.csv, table.md and costs.csv."""
-    from agiqa_bench.cli.report import write_tables
+def _latest_table(store: Any, console: Console) -> Any:
+    """What this command asked for, for the terminal; the files in the folder hold all that is comparable."""
     from agiqa_bench.reporting.results import read_results
     from agiqa_bench.reporting.table import build_table
     from agiqa_bench.reporting.terminal import to_terminal
 
-    table = build_table(read_results(store))
-    if write:
-        write_tables(table, store.root)
-    return to_terminal(table)
+    return to_terminal(build_table(read_results(store, latest_only=True)), console.width)
 
 
 def _show_ending(outcome: Outcome, store: Any, console: Console) -> None:
+    alike: dict[tuple[str, str], list[str]] = {}
     for label, what, line in outcome.failures:
+        alike.setdefault((label, line), []).append(what)
+    for (label, line), parts in alike.items():
+        what = parts[0] if len(parts) == 1 else f"{parts[0]} and {len(parts) - 1} more"
         console.print(f"failed: {label}, {what}: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
     counts = f"{outcome.computed} cells computed, {outcome.reused} reused"
     if outcome.failures:

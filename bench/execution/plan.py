@@ -349,10 +349,11 @@ def _skip_reason(plan: Plan, method: PlannedMethod) -> str | None:
             return "needs images; --annotations-only was given"
         if not dataset.has_images:
             missing = dataset.missing_images
-            return (
-                f"needs images, and {len(missing)} of {len(dataset.samples)} are missing (first: {missing[0]}); "
-                f"get them with 'agiqa-bench datasets download {dataset.name}' or give --data-root"
-            )
+            remedy = f"get them with 'agiqa-bench datasets download {dataset.name}' or give --data-root"
+            if not dataset.sources:
+                remedy = "mend the paths, or give the images' folder with --data-root"
+            found = f"{len(missing)} of {len(dataset.samples)} are missing (first: {missing[0]})"
+            return f"needs images, and {found}; {remedy}"
     return None
 
 

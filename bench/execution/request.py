@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
 from dataclasses import dataclass
@@ -66,6 +67,9 @@ def build_request(file: Path | None, options: dict[str, Any]) -> RunRequest:
             raise ConfigError(f"config {file}: no such file") from error
         except (OSError, ValueError) as error:
             raise ConfigError(f"config {file}: not a readable TOML file ({error})") from error
+    for text in merged.pop("set", []):
+        method, key, value = parse_setting(str(text))
+        merged.setdefault("settings", {}).setdefault(method, {})[key] = value
     for option, key in _FILE_NAMES.items():
         if option in merged:
             merged[key] = merged.pop(option)
@@ -100,7 +104,9 @@ def explain_validation(error: ValidationError, model: type[BaseModel]) -> str:
     for item in error.errors():
         key = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            parts.append(f"unknown key '{key}' (there are: {', '.join(model.model_fields) or 'none'})")
+            close = difflib.get_close_matches(key, model.model_fields, n=2, cutoff=0.6)
+            known = f"did you mean {' or '.join(close)}?; " if close else ""
+            parts.append(f"unknown key '{key}' ({known}there are: {', '.join(model.model_fields) or 'none'})")
         else:
             parts.append(f"{key} = {item['input']!r}: {item['msg']}")
     return "; ".join(parts)

@@ -46,6 +46,7 @@ class RunResults:
         sizes: (rows to learn from, test rows) by repeat.
         left_out: (method, why) of what was skipped or has failed.
         plans: The stored plans that the results come from, oldest first.
+        earlier: Names of the rows that the latest command did not ask for; their code may have changed since.
     """
 
     title: str
@@ -55,19 +56,24 @@ class RunResults:
     methods: list[MethodResults]
     left_out: list[tuple[str, str]]
     plans: list[dict[str, Any]]
+    earlier: list[str] = field(default_factory=list)
 
 
-def read_results(store: Store) -> RunResults:
+def read_results(store: Store, *, latest_only: bool = False) -> RunResults:
     """The results of the latest command on a store, joined by those of earlier ones under the same protocol.
 
     Where several commands ran one method, the latest counts.
+
+    Args:
+        store: Where they are.
+        latest_only: Leave out the methods and targets that the latest command did not ask for.
 
     Raises:
         StoreError: The folder holds no run.
     """
     plans = store.plans()
     latest = plans[-1]
-    plans = _comparable(plans)
+    plans = [latest] if latest_only else _comparable(plans)
     rows: dict[str, dict[str, Any]] = {}
     left_out: dict[str, tuple[str, str]] = {}
     for plan in plans:
@@ -80,6 +86,7 @@ def read_results(store: Store) -> RunResults:
             left_out.pop(label, None)
     for name, reason in latest["unusable"].items():
         left_out.setdefault(name, (name, f"cannot be used: {reason}"))
+    current = {row["label"] for row in latest["methods"]}
     methods = []
     for label, row in rows.items():
         method = _method_results(store, row)
@@ -91,11 +98,16 @@ def read_results(store: Store) -> RunResults:
     return RunResults(
         title=latest["dataset_title"],
         protocol=latest["protocol"],
-        targets=tuple(latest["targets"]),
+        targets=tuple(
+            target
+            for target in latest["targets"]
+            if not latest_only or not latest["request"]["targets"] or target in latest["request"]["targets"]
+        ),
         sizes={part["repeat"]: (part["fit"], part["test"]) for part in latest["parts"]},
         methods=methods,
         left_out=sorted(left_out.values()),
         plans=plans,
+        earlier=[row["display"] for label, row in rows.items() if label not in current],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from agiqa_bench.evaluation.metrics import METRICS, MetricInfo
 from agiqa_bench.evaluation.statistics import Summary, summarise
@@ -114,7 +115,7 @@ def build_table(results: RunResults) -> ComparisonTable:
             sections.append(Section(target, _ranked(rows)))
     costs = [_cost_row(method) for method in results.methods if method.cells]
     return ComparisonTable(
-        title=f"{results.title}: {results.protocol['repeats']} repeats, {results.protocol['split']} split",
+        title=f"{results.title}: {_design(results.protocol)}",
         dataset=results.protocol["dataset"],
         metrics=METRICS,
         sections=tuple(sections),
@@ -123,6 +124,12 @@ def build_table(results: RunResults) -> ComparisonTable:
         notes=(*_notes(results, bool(sections)), *_partly_defined(sections)),
         protocol=results.protocol,
     )
+
+
+def _design(protocol: dict[str, Any]) -> str:
+    if protocol["split"] == "generator":
+        return f"each of {protocol['repeats']} generators left out once"
+    return f"{protocol['repeats']} repeats, {protocol['split']} split"
 
 
 def _row(results: RunResults, method: MethodResults, target: str) -> Row:
@@ -204,6 +211,8 @@ def _notes(results: RunResults, any_rows: bool) -> list[str]:
         f"{protocol['leaked_prompts']:.0%} of the test images have their prompt group in the training part, "
         f"{protocol['leaked_generators']:.0%} their generator"
     )
+    if protocol["split"] == "generator":
+        notes.append("± is the spread over the generators that were left out; their prompts are known from the others")
     if protocol["split"] == "image":
         notes.append("image-level split: optimistic, prompts are on both sides")
     choosing = [method.display for method in results.methods if method.selects_epoch and method.cells]
@@ -218,6 +227,12 @@ def _notes(results: RunResults, any_rows: bool) -> list[str]:
     if blind:
         notes.append(f"sees no pixel, there to show what a number is worth: {', '.join(blind)}")
     notes.extend(f"{method.display}: {method.note}" for method in results.methods if method.note and method.cells)
+    if results.earlier:
+        notes.append(f"kept from earlier commands on this folder, as they were then: {', '.join(results.earlier)}")
+    failed = {name for name, _ in results.left_out}
+    waiting = [m.display for m in results.methods if not m.cells and m.expected and m.display not in failed]
+    if waiting:
+        notes.append(f"not finished yet, the same command goes on: {', '.join(waiting)}")
     notes.extend(
         f"{method.display}: only {len(method.cells)} of {method.expected} repeats are finished"
         for method in results.methods

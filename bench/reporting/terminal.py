@@ -9,15 +9,28 @@ from rich.text import Text
 from agiqa_bench.reporting.table import SHOWN, Cell, ComparisonTable, Row
 
 _DECIMALS = 3
+_IMPORTANCE = ("srcc", "srcc_within_generator", "plcc", "srcc_within_prompt", "krcc", "rmse_fitted")
 
 
-def to_terminal(table: ComparisonTable) -> RenderableType:
-    """The comparison for rich: a table per target, best bold, second underlined; costs; left out; notes."""
+_COLUMN = 18
+"""Columns of the terminal that a metric takes, with its border; a method's name gets what is left, at least 30."""
+
+
+def to_terminal(table: ComparisonTable, width: int) -> RenderableType:
+    """The comparison for rich: a table per target, best bold, second underlined; costs; left out; notes.
+
+    Args:
+        table: What to show.
+        width: Columns of the terminal. A narrow one shows fewer metrics, and says which are left out.
+    """
     parts: list[RenderableType] = []
-    metrics = [metric for metric in table.metrics if metric.key in SHOWN]
+    room = max(2, (width - 30) // _COLUMN)
+    kept = sorted(SHOWN, key=_IMPORTANCE.index)[:room]
+    metrics = [metric for metric in table.metrics if metric.key in kept]
+    hidden = [metric.title for metric in table.metrics if metric.key in SHOWN and metric.key not in kept]
     for section in table.sections:
         grid = Table(title=f"{table.title} · {section.target}", title_style="bold", title_justify="left")
-        grid.add_column("Method", overflow="fold")
+        grid.add_column("Method", overflow="fold", min_width=16)
         for metric in metrics:
             grid.add_column(metric.title, justify="right", no_wrap=True)
         for row in section.rows:
@@ -29,7 +42,8 @@ def to_terminal(table: ComparisonTable) -> RenderableType:
         parts.append(Text("Left out", style="bold"))
         parts.extend(Text(f"  {name}: {why}", style="yellow") for name, why in table.left_out)
         parts.append(Text())
-    parts.extend(Text(f"· {note}", style="dim") for note in table.notes)
+    notes = [*table.notes, f"not shown for want of columns: {', '.join(hidden)}"] if hidden else table.notes
+    parts.extend(Text(f"· {note}", style="dim") for note in notes)
     return Group(*parts)
 
 

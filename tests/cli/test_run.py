@@ -93,7 +93,7 @@ def test_a_failing_cell_is_recorded_and_the_others_go_on(run, tmp_path):
     done = run("fails_sometimes,returns_nan,peeks,skips,generator_mean", "--repeats", 2, EXAMPLE_FAIL=str(flag))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert "failed: fails_sometimes, repeat 0: RuntimeError: the example was told to fail" in done.stderr
+    assert "failed: fails_sometimes, repeat 0 and 1 more: RuntimeError: the example was told to fail" in done.stderr
     output = tmp_path / "results/runs/rated"
     failure = json.loads(sorted((output / "failures/fails_sometimes").iterdir())[0].read_text())
     assert "with a second line" in failure["traceback"]
@@ -129,9 +129,9 @@ def test_a_worker_that_dies_takes_no_other_cell_with_it(run, tmp_path):
     flag.touch()
     done = run("dies,epochs", "--repeats", 2, "--jobs", 2, EXAMPLE_FAIL=str(flag))
     assert done.returncode == 1
-    failed = [line for line in done.stderr.splitlines() if line.startswith("failed:")]
-    assert len(failed) == 2
-    assert all("dies, repeat" in line and "its worker process died" in line for line in failed)
+    (failed,) = [line for line in done.stderr.splitlines() if line.startswith("failed:")]
+    assert "dies, repeat" in failed
+    assert "and 1 more: its worker process died" in failed
     assert "2 cells computed" in done.stderr
     assert len(list((tmp_path / "results/runs/rated/failures/dies").iterdir())) == 2
 
@@ -182,21 +182,44 @@ def test_report_shows_the_stored_table_again_in_every_format(run, command, tmp_p
     assert "holds no run; name the folder that 'agiqa-bench run' wrote" in wrong.stderr
 
 
-def test_other_splits_do_not_mix_with_earlier_ones(run, tmp_path):
-    run("epochs,generator_mean", "--repeats", 2)
-    run("epochs", "--repeats", 2, "--split", "image")
-    table = rows((tmp_path / "results/runs/rated/table.csv").read_text())
+def test_each_split_rule_has_a_folder_of_its_own(run, tmp_path):
+    run("generator_mean", "--repeats", 2)
+    run("generator_mean", "--repeats", 2, "--split", "image")
+    for folder, split in (("rated", "grouped"), ("rated-image", "image")):
+        table = rows((tmp_path / "results/runs" / folder / "table.csv").read_text())
+        assert [row["split"] for row in table] == [split]
+
+
+def test_other_splits_in_one_folder_do_not_mix_and_earlier_rows_are_named(run, tmp_path):
+    output = tmp_path / "out"
+    run("epochs,generator_mean", "--repeats", 2, "--output", output)
+    run("epochs", "--repeats", 2, "--split", "image", "--output", output)
+    table = rows((output / "table.csv").read_text())
     assert [(row["method"], row["split"]) for row in table] == [("epochs", "image")]
-    run("name_length", "--repeats", 2)
-    table = rows((tmp_path / "results/runs/rated/table.csv").read_text())
+    done = run("name_length", "--repeats", 2, "--output", output)
+    table = rows((output / "table.csv").read_text())
     assert {row["method"] for row in table} == {"epochs", "generator_mean", "name_length"}
     assert {row["split"] for row in table} == {"grouped"}
+    assert (
+        "kept from earlier commands on this folder, as they were then: Epochs, Generator mean"
+        in (output / "table.md").read_text()
+    )
+    # The screen shows what was asked for.
+    assert "Name length" in done.stdout
+    assert "Generator mean" not in done.stdout
+
+
+def test_a_run_of_which_nothing_is_left_says_so(run):
+    done = run("skips,niqe")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: nothing to compare: every method that was asked for is")
+    assert "has no readable specification" in done.stdout
 
 
 def test_exported_splits_give_the_same_cells(run, command, rated_table, tmp_path):
-    run("epochs", "--repeats", 2)
+    run("epochs", "--repeats", 2, "--output", tmp_path / "out")
     command("splits", "export", rated_table, "--output", tmp_path / "splits.json", "--repeats", 2)
-    done = run("epochs", "--splits", tmp_path / "splits.json")
+    done = run("epochs", "--splits", tmp_path / "splits.json", "--output", tmp_path / "out")
     assert "0 cells computed, 2 reused" in done.stderr, done.stderr
 
 
@@ -205,7 +228,7 @@ def test_leaving_one_generator_out(run, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "training part, 0% their generator" in done.stdout
     assert "3 splits, generator" in done.stdout
-    table = {row["method"]: row for row in rows((tmp_path / "results/runs/rated/table.csv").read_text())}
+    table = {row["method"]: row for row in rows((tmp_path / "results/runs/rated-generator/table.csv").read_text())}
     assert {row["repeats"] for row in table.values()} == {"3"}
     # An unknown generator gets the overall mean: nothing varies, and no correlation is made up.
     assert table["generator_mean"]["srcc_mean"] == ""

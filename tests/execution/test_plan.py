@@ -129,7 +129,9 @@ def test_weights_and_images_change_the_key(rated_table, monkeypatch, tmp_path, f
 def test_unknown_things_are_named(plan_of):
     with pytest.raises(UnknownNameError, match="did you mean epochs"):
         plan_of("epoch")
-    with pytest.raises(ConfigError, match=r"method 'name_length': unknown key 'sing' \(there are: sign, words\)"):
+    with pytest.raises(
+        ConfigError, match=r"'name_length': unknown key 'sing' \(did you mean sign\?; there are: sign, words\)"
+    ):
         plan_of("name_length[sing=1]")
     with pytest.raises(ConfigError, match="sign = 'x': Input should be a valid number"):
         plan_of("name_length[sign=x]")

@@ -21,7 +21,11 @@ def test_the_command_line_wins_over_the_file(tmp_path):
     ("content", "message"),
     [
         ("repeats = ", "not a readable TOML file"),
-        ('dataset = "demo"\nrepeat = 3', r"run.toml: unknown key 'repeat' \(there are: dataset, methods"),
+        (
+            'dataset = "demo"\nrepeat = 3',
+            r"'repeat' \(did you mean repeats or preset\?; there are: dataset, methods",
+        ),
+        ('dataset = "demo"\nset = ["niqe"]', r"write it as method\.key=value"),
         ('dataset = "demo"\nrepeats = 0', "repeats = 0: Input should be greater than or equal to 1"),
         ("repeats = 3", "which data set"),
         ('dataset = "demo"\nsettings = 3', r"write settings as \[settings.METHOD\]"),

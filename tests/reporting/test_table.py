@@ -143,7 +143,16 @@ def test_names_cannot_break_a_markdown_table_or_a_terminal():
     assert "[red]*x*`" in rendered(table)
 
 
-def rendered(table):
-    console = Console(width=160, file=io.StringIO(), force_terminal=False)
-    console.print(to_terminal(table))
+def rendered(table, width=160):
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    console.print(to_terminal(table, width))
     return console.file.getvalue()
+
+
+def test_a_narrow_terminal_shows_fewer_metrics_whole_and_says_which_are_missing():
+    table = table_of(method("a method with a long name", [cell(0.1), cell(0.2)]))
+    text = rendered(table, width=80)
+    assert "0.150 ±0.071" in text
+    assert "…" not in text
+    assert "not shown for want of columns: PLCC, KRCC, RMSE (fit), SRCC in prompt" in " ".join(text.split())
+    assert "want of columns" not in rendered(table, width=150)
