@@ -148,7 +148,7 @@ def test_methods_new_writes_a_method_that_runs_keeps_the_contract_and_passes_its
     checked = command("methods", "check", "my_idea.py")
     assert checked.returncode == 0, checked.stdout
     assert "BROKEN" not in checked.stdout
-    assert checked.stdout.count("  ok ") == 6
+    assert checked.stdout.count("  ok ") == 7
     run = command("run", "--plugin", "my_idea.py", "--methods", "my_idea,generator_mean", "--dataset", "demo")
     assert run.returncode == 0, run.stderr
     assert "MyIdea" in run.stdout

@@ -266,6 +266,8 @@ def test_ctrl_c_shows_what_is_finished(rated_table, example_methods, tmp_path):
     process = subprocess.Popen(
         [Path(sys.executable).with_name("agiqa-bench"), "run", "--plugin", example_methods, "--methods", "epochs",
          "--dataset", rated_table, "--annotations-only", "--repeats", "3"],
+        # A background job of a shell starts with SIGINT ignored, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env=os.environ | {"EXAMPLE_LOG": str(log), "EXAMPLE_SLEEP": "2", "COLUMNS": "200"},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
     )  # fmt: skip
