@@ -60,7 +60,8 @@ def test_wrong_options_are_named(command, rated_table):
         return one_line(command("run", "--dataset", rated_table, "--annotations-only", *arguments))
 
     assert "did you mean generator_mean" in refused("--methods", "generator_meen")
-    assert "unknown key 'alfa' (did you mean alpha?; there are: alpha, words)" in refused("--methods", "prompt_text[alfa=1]")
+    misspelt = refused("--methods", "prompt_text[alfa=1]")
+    assert "unknown key 'alfa' (did you mean alpha?; there are: alpha, words)" in misspelt
     assert "repeats = 0" in refused("--methods", "generator_mean", "--repeats", "0")
     assert "split = 'grouped by eye'" in refused("--methods", "generator_mean", "--split", "grouped by eye")
     assert "write auto, cpu or cuda:N" in refused("--methods", "generator_mean", "--device", "abacus")
