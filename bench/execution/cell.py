@@ -15,6 +15,7 @@ from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import PredictionError
 from agiqa_bench.evaluation.metrics import evaluate
 from agiqa_bench.evaluation.splits import Split
+from agiqa_bench.execution.device import PeakMemory
 from agiqa_bench.method import Method
 
 
@@ -136,25 +137,3 @@ def seed_everything(seed: int) -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.manual_seed(seed)
-
-
-class PeakMemory:
-    """Peak memory allocated on a CUDA device inside a `with` block; None elsewhere."""
-
-    def __init__(self, device: str) -> None:
-        """Remember the device."""
-        self._device = device if device.startswith("cuda") else None
-        self.peak: int | None = None
-
-    def __enter__(self) -> PeakMemory:
-        if self._device is not None:
-            import torch
-
-            torch.cuda.reset_peak_memory_stats(self._device)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._device is not None:
-            import torch
-
-            self.peak = int(torch.cuda.max_memory_allocated(self._device))

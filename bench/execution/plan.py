@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,6 +23,7 @@ from agiqa_bench.errors import (
 )
 from agiqa_bench.evaluation.splits import Split, SplitRule, make_splits, splits_digest
 from agiqa_bench.execution.code_digest import CodeDigest, code_digest
+from agiqa_bench.execution.device import resolve_device
 from agiqa_bench.execution.keys import FORMAT, changed_components, key_of
 from agiqa_bench.execution.request import MethodSpec, RunRequest, explain_validation, parse_method
 from agiqa_bench.execution.store import CellResult, Store
@@ -213,27 +213,6 @@ def make_plan(request: RunRequest, say: Callable[[str], None] = lambda line: Non
         if method.skip is None:
             _plan_cells(plan, method)
     return plan
-
-
-def resolve_device(name: str) -> str:
-    """`auto` becomes `cuda:0` where there is one and `cpu` otherwise; a name is checked.
-
-    Raises:
-        ConfigError: There is no such device.
-    """
-    if name == "cpu":
-        return name
-    numbered = re.fullmatch(r"cuda(?::(\d+))?", name)
-    if name != "auto" and numbered is None:
-        raise ConfigError(f"--device {name}: write auto, cpu or cuda:N")
-    import torch
-
-    if numbered is None:
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
-    number = int(numbered[1] or 0)
-    if number >= torch.cuda.device_count():
-        raise ConfigError(f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices; try --device cpu")
-    return f"cuda:{number}"
 
 
 def _check_targets(request: RunRequest, dataset: Dataset) -> None:
