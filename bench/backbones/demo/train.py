@@ -72,7 +72,7 @@ class Recipe:
 
 
 RECIPES = {"demo-vit": Recipe(phrase_share=0.7), "demo-rn": Recipe(precision="bf16")}
-"""How the shipped weights were trained. The Vision Transformer is slow to see damages, so phrases weigh more there."""
+"""How the shipped weights were trained. Phrases weigh more for the Vision Transformer, which is slow to see damages."""
 
 
 @dataclass(frozen=True)
