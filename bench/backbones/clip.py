@@ -15,6 +15,7 @@ from torch import nn
 
 from agiqa_bench.backbones.checkpoint import inspect, one_line, read_openai
 from agiqa_bench.backbones.spec import ResolvedBackbone
+from agiqa_bench.backbones.text import can_cut, encode_tokens
 from agiqa_bench.errors import WeightsUnavailableError
 from agiqa_bench.method import Precision
 
@@ -101,11 +102,16 @@ class ClipBackbone:
         self._mean = torch.tensor(resolved.preprocess.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(resolved.preprocess.std, device=device).view(1, 3, 1, 1)
 
-    def resized(self, images: Images) -> npt.NDArray[np.uint8]:
-        """A data set's images as the backbone wants them, uint8 (n, size, size, 3)."""
+    def sized(self, images: Images) -> Images:
+        """A data set's images at the size that the backbone wants; nothing is read yet."""
         wanted = self.resolved.preprocess
         crop: Crop = "center" if wanted.resize == "shorter" else "none"
-        return images.resized(wanted.size, resize=wanted.resize, crop=crop, interpolation=wanted.interpolation)
+        return images.at(wanted.size, resize=wanted.resize, crop=crop, interpolation=wanted.interpolation)
+
+    def resized(self, images: Images) -> npt.NDArray[np.uint8]:
+        """A data set's images as the backbone wants them, uint8 (n, size, size, 3)."""
+        array, rows = self.sized(images).stacked
+        return array[rows]
 
     def encode_image(
         self,
@@ -172,33 +178,18 @@ class ClipBackbone:
         number = {text: row for row, text in enumerate(distinct)}
         return features[[number[text] for text in texts]]
 
-    @property
-    def _can_cut(self) -> bool:
-        """Whether what follows a text's last token cannot change its features: causal mask, read at that token."""
-        model = self.model
-        return (
-            isinstance(model, open_clip.CLIP)
-            and model.attn_mask is not None
-            and model.text_pool_type == "argmax"
-            and isinstance(model.text_projection, nn.Parameter)
-        )
-
     def _lengths(self, tokens: torch.Tensor) -> torch.Tensor:
         """Number of positions that each text needs, int64 (n,): up to its end token, which has the highest number."""
-        return tokens.argmax(dim=1) + 1 if self._can_cut else torch.full((len(tokens),), tokens.shape[1])
+        if can_cut(self.model):
+            return tokens.argmax(dim=1) + 1
+        return torch.full((len(tokens),), tokens.shape[1])
 
     def _encode_tokens(self, tokens: torch.Tensor) -> torch.Tensor:
         """Encode tokens (n, used length); `open_clip.CLIP.encode_text` insists on the full context length."""
-        model = self.model
-        if not self._can_cut:
-            output: torch.Tensor = model.encode_text(tokens)
-            return output
-        length = tokens.shape[1]
-        hidden = model.token_embedding(tokens) + model.positional_embedding[:length]
-        hidden = model.transformer(hidden, attn_mask=model.attn_mask[:length, :length])
-        last = model.ln_final(hidden)[torch.arange(len(tokens), device=tokens.device), tokens.argmax(dim=1)]
-        projected: torch.Tensor = last @ model.text_projection
-        return projected
+        output: torch.Tensor = (
+            encode_tokens(self.model, tokens) if can_cut(self.model) else self.model.encode_text(tokens)
+        )
+        return output
 
     def _normalized(self, images: torch.Tensor) -> torch.Tensor:
         return (images.permute(0, 3, 1, 2).float().div(255) - self._mean) / self._std

@@ -66,6 +66,7 @@ class ImageCache:
         self._folder = folder
         self._workers = workers or default_workers()
         self._progress: Progress = progress or (lambda done, total, what: None)  # noqa: ARG005
+        self._resized: dict[Resizing, PixelStore] = {}
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -107,14 +108,16 @@ class ImageCache:
         numbers = {digest: number for number, digest in enumerate(self._sources)}
         return np.asarray([numbers[digests[path]] for path in self._paths], dtype=np.int64)
 
-    def resized(self, resizing: Resizing) -> Pixels:
-        """All images of the store resized, uint8 (n_distinct, size, size, 3), read-only; computed once, kept on disk.
+    def resized(self, resizing: Resizing) -> PixelStore:
+        """All images of the store resized to one size; computed once, kept on disk, opened once.
 
         Raises:
             BadImageError, StoreError: As `store`.
             ConfigError: The images are not square, and `resizing` does not make them so.
         """
-        return self._stored(f"{self._key}-{resizing.tag}", lambda: self._applied(resizing)).stacked()
+        if resizing not in self._resized:
+            self._resized[resizing] = self._stored(f"{self._key}-{resizing.tag}", lambda: self._applied(resizing))
+        return self._resized[resizing]
 
     @cached_property
     def _read(self) -> tuple[dict[str, str], list[BadImageError]]:
@@ -191,10 +194,11 @@ class ImageCache:
 class Images(Sequence[Pixels]):
     """The images of some rows: a sequence of uint8 (h, w, 3) sRGB arrays, each a read-only view of the memory map."""
 
-    def __init__(self, cache: ImageCache, rows: npt.NDArray[np.int64]) -> None:
+    def __init__(self, cache: ImageCache, rows: npt.NDArray[np.int64], resizing: Resizing | None = None) -> None:
         """Use `ImageCache.view`."""
         self._cache = cache
         self._rows = rows
+        self._resizing = resizing
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -213,22 +217,66 @@ class Images(Sequence[Pixels]):
             BadImageError, StoreError: As `ImageCache.store`, at the first access.
         """
         if isinstance(index, slice):
-            return Images(self._cache, self._rows[index])
+            return Images(self._cache, self._rows[index], self._resizing)
         row = self._rows[operator.index(index)]
-        return self._cache.store[int(self._cache.entries[row])]
+        return self._store[int(self._cache.entries[row])]
+
+    @property
+    def _store(self) -> PixelStore:
+        return self._cache.store if self._resizing is None else self._cache.resized(self._resizing)
+
+    @property
+    def everything(self) -> Images:
+        """The images of all rows of the data set that these are from, in its order."""
+        return self._cache.view(np.arange(len(self._cache)))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the contents of all image files of the data set, in the order of its rows."""
+        return self._cache.fingerprint
 
     @property
     def sizes(self) -> npt.NDArray[np.int64]:
         """Height and width of each image, int64 (n, 2)."""
         if not len(self):
             return np.empty((0, 2), dtype=np.int64)
-        return self._cache.store.sizes[self._cache.entries[self._rows]]
+        return self._store.sizes[self._cache.entries[self._rows]]
 
     @property
     def uniform_size(self) -> tuple[int, int] | None:
         """(height, width) if all images have one size, else None."""
         distinct = np.unique(self.sizes, axis=0)
         return (int(distinct[0, 0]), int(distinct[0, 1])) if len(distinct) == 1 else None
+
+    @property
+    def stacked(self) -> tuple[Pixels, npt.NDArray[np.int64]]:
+        """Images of one size without a copy: uint8 (m, h, w, 3), read-only, and the place of each row in it, (n,)."""
+        return self._store.stacked(), self._cache.entries[self._rows]
+
+    def at(
+        self,
+        size: int,
+        *,
+        resize: Resize = "shorter",
+        crop: Crop = "center",
+        interpolation: Interpolation = "bicubic",
+    ) -> Images:
+        """The same images at one square size.
+
+        Pixel for pixel what torchvision's `Resize` and `CenterCrop` give for PIL images (with antialiasing). Computed
+        once for all rows of the data set, in parallel, and kept on disk; nothing is read before it is needed.
+
+        Args:
+            size: Side in pixels.
+            resize: `shorter`: the shorter side becomes `size`; `exact`: both sides do, whatever the shape.
+            crop: `center`: cut the middle square; `none`: with `shorter` only for square images.
+            interpolation: `bicubic` or `bilinear`.
+
+        Raises:
+            ConfigError: A setting is not valid; at the first access, an image is not square and nothing makes it so.
+            BadImageError, StoreError: At the first access, as `ImageCache.store`.
+        """
+        return Images(self._cache, self._rows, Resizing(size, resize, crop, interpolation))
 
     def resized(
         self,
@@ -238,25 +286,12 @@ class Images(Sequence[Pixels]):
         crop: Crop = "center",
         interpolation: Interpolation = "bicubic",
     ) -> Pixels:
-        """The images at one square size, uint8 (n, size, size, 3), a new array.
-
-        Pixel for pixel what torchvision's `Resize` and `CenterCrop` give for PIL images (with antialiasing). Computed
-        once for all rows of the data set, in parallel, and kept on disk.
-
-        Args:
-            size: Side in pixels.
-            resize: `shorter`: the shorter side becomes `size`; `exact`: both sides do, whatever the shape.
-            crop: `center`: cut the middle square; `none`: with `shorter` only for square images.
-            interpolation: `bicubic` or `bilinear`.
-
-        Raises:
-            ConfigError: A setting is not valid, or an image is not square and nothing makes it so.
-            BadImageError, StoreError: As `ImageCache.store`.
-        """
-        resizing = Resizing(size, resize, crop, interpolation)
+        """The images at one square size as a new array, uint8 (n, size, size, 3); see `at`."""
+        images = self.at(size, resize=resize, crop=crop, interpolation=interpolation)
         if not len(self):
             return np.empty((0, size, size, 3), dtype=np.uint8)
-        return self._cache.resized(resizing)[self._cache.entries[self._rows]]
+        array, rows = images.stacked
+        return array[rows]
 
 
 def require_minimum_size(images: Images, names: Sequence[str], pixels: int, method: str) -> None:

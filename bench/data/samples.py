@@ -88,6 +88,19 @@ class Samples:
         columns = [self._table[f"mos_{target}"].to_numpy(dtype=np.float64)[self.rows] for target in self.targets]
         return np.stack(columns, axis=1) if columns else np.empty((len(self), 0))
 
+    def mos_of(self, target: str) -> npt.NDArray[np.float64]:
+        """MOS of one target that the data set rates, whether or not it is to be predicted; float64 (n,).
+
+        For methods with an auxiliary task. `Context.mos_ranges` names what is rated.
+
+        Raises:
+            HiddenMOSError: These are samples to predict.
+            KeyError: The data set does not rate it.
+        """
+        if self._mos_hidden:
+            raise HiddenMOSError("the MOS of samples to predict cannot be read: fit on training samples only")
+        return self._table[f"mos_{target}"].to_numpy(dtype=np.float64)[self.rows]
+
     @property
     def images(self) -> Images:
         """The rows' images, decoded once for all and memory-mapped; see `agiqa_bench.data.image_cache.Images`.

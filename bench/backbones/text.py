@@ -1,0 +1,121 @@
+"""CLIP's text tower from the inside: embeddings in, learnable tokens at every layer, features out.
+
+Everything here is a function of open_clip's modules, whose weights are shared and stay frozen; gradients flow through
+them to whatever is learnt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import open_clip
+import torch
+from torch import nn
+
+from agiqa_bench.errors import ConfigError
+
+
+def can_cut(model: nn.Module) -> bool:
+    """Whether what follows a text's end token cannot change its features: causal mask, read at that token."""
+    return (
+        isinstance(model, open_clip.CLIP)
+        and model.attn_mask is not None
+        and model.text_pool_type == "argmax"
+        and isinstance(model.text_projection, nn.Parameter)
+        and model.transformer.batch_first
+    )
+
+
+def require_plain_text(model: nn.Module, tokenizer: Any, method: str) -> None:
+    """Refuse a CLIP whose text tower or tokenizer is not of OpenAI's kind.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if not can_cut(model) or not isinstance(tokenizer, open_clip.SimpleTokenizer):
+        raise ConfigError(f"{method} needs a CLIP with OpenAI's kind of text tower, e.g. --backbone ViT-B-32:openai")
+
+
+def encode_embeddings(
+    model: Any,
+    embeddings: torch.Tensor,
+    ends: torch.Tensor,
+    deep: Sequence[torch.Tensor] = (),
+    *,
+    positions: torch.Tensor | None = None,
+    projection: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Features of texts that are given as token embeddings.
+
+    Args:
+        model: open_clip's CLIP, for which `can_cut` holds.
+        embeddings: Without positions, (n, length, width); the length may end after the last end token.
+        ends: Position of each text's end token, where its features are read, int64 (n,).
+        deep: Learnable tokens (k, width) that replace positions 1..k at the input of layers 2, 3, ... (deep prompts,
+            Khattak et al. 2023, section 3.2).
+        positions: Position embedding (context length, width) in place of the model's own.
+        projection: Projection (width, embed_dim) in place of the model's own.
+
+    Returns:
+        (n, embed_dim), not normalised.
+    """
+    length = embeddings.shape[1]
+    hidden = embeddings + (model.positional_embedding if positions is None else positions)[:length]
+    mask = model.attn_mask[:length, :length]
+    for layer, block in enumerate(model.transformer.resblocks):
+        if 1 <= layer <= len(deep):
+            prompt = deep[layer - 1]
+            shared = prompt.to(hidden.dtype).expand(len(hidden), -1, -1)
+            hidden = torch.cat([hidden[:, :1], shared, hidden[:, 1 + len(prompt) :]], dim=1)
+        hidden = block(hidden, attn_mask=mask)
+    last = model.ln_final(hidden[torch.arange(len(hidden), device=hidden.device), ends])
+    features: torch.Tensor = last @ (model.text_projection if projection is None else projection)
+    return features
+
+
+def encode_tokens(model: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """Features of tokens (n, used length), as `open_clip.CLIP.encode_text` gives them for the full context length."""
+    return encode_embeddings(model, model.token_embedding(tokens), tokens.argmax(dim=1))
+
+
+class ContextTexts:
+    """Texts that begin with learnable vectors: [start] [v1] ... [vk] phrase [end] (Zhou et al. 2022, equation 2).
+
+    Attributes:
+        count: Number of texts.
+        length: Positions up to the last end token; nothing behind it is computed.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, phrases: Sequence[str], n_ctx: int) -> None:
+        """Tokenise the phrases and look up their embeddings, once.
+
+        Args:
+            model: open_clip's CLIP, for which `can_cut` holds.
+            tokenizer: Its `open_clip.SimpleTokenizer`.
+            phrases: What follows the learnable vectors, e.g. "good photo."
+            n_ctx: Number of learnable vectors.
+
+        Raises:
+            ConfigError: The longest text does not fit the context length.
+        """
+        words = [tokenizer.encode(phrase) for phrase in phrases]
+        self.count, self.length = len(phrases), n_ctx + 2 + max(map(len, words))
+        limit = len(model.positional_embedding)
+        if self.length > limit:
+            raise ConfigError(f"n_ctx={n_ctx}: '{phrases[0]}' and its context need {self.length} of {limit} tokens")
+        device = model.positional_embedding.device
+        start, end = tokenizer.sot_token_id, tokenizer.eot_token_id
+        rows = [[start, *([0] * n_ctx), *word, end, *([0] * (self.length - n_ctx - 2 - len(word)))] for word in words]
+        with torch.no_grad():
+            embeddings = model.token_embedding(torch.tensor(rows, device=device))
+        self._model = model
+        self._start, self._rest = embeddings[:, :1], embeddings[:, 1 + n_ctx :]
+        self._ends = torch.tensor([n_ctx + 1 + len(word) for word in words], device=device)
+
+    def encode(self, context: torch.Tensor | None, deep: Sequence[torch.Tensor] = ()) -> torch.Tensor:
+        """Features (count, embed_dim) with the vectors (k, width) that all texts share; None where k is 0."""
+        parts = [self._start, self._rest]
+        if context is not None:
+            parts.insert(1, context.to(self._rest.dtype).expand(self.count, -1, -1))
+        return encode_embeddings(self._model, torch.cat(parts, dim=1), self._ends, deep)

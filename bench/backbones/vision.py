@@ -1,0 +1,182 @@
+"""CLIP's image towers from the inside: learnable tokens, feature maps, attention pools, other image sizes.
+
+Everything here is a function of open_clip's modules, or a module of our own that starts from their weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.transformer import VisionTransformer
+from torch import nn
+from torch.nn import functional as F
+
+from agiqa_bench.errors import ConfigError
+
+
+def is_plain_vit(visual: nn.Module) -> bool:
+    """Whether an image tower is OpenAI's kind of Vision Transformer: features read at the class token."""
+    return (
+        isinstance(visual, VisionTransformer)
+        and visual.pool_type == "tok"
+        and visual.attn_pool is None
+        and isinstance(visual.proj, nn.Parameter)
+        and visual.transformer.batch_first
+    )
+
+
+def require_vit(visual: nn.Module, method: str) -> None:
+    """Refuse an image tower without tokens.
+
+    Raises:
+        ConfigError: It is not OpenAI's kind of Vision Transformer.
+    """
+    if not is_plain_vit(visual):
+        raise ConfigError(f"{method} needs a CLIP with a Vision Transformer, e.g. --backbone ViT-B-32:openai")
+
+
+def encode_image(visual: Any, images: torch.Tensor, prompts: Sequence[torch.Tensor] = ()) -> torch.Tensor:
+    """Features of images by a Vision Transformer with learnable tokens of its own at every layer.
+
+    Args:
+        visual: open_clip's VisionTransformer, for which `is_plain_vit` holds.
+        images: Normalised, (n, 3, size, size).
+        prompts: Tokens (k, width) for layers 1, 2, ...: the first are appended behind the patch tokens before the
+            first layer norm, the others take their places at the input of the layer that they belong to. Layers
+            beyond the last keep what the layer before made of them. Empty: CLIP's own `encode_image`.
+
+    Returns:
+        (n, embed_dim), not normalised.
+    """
+    hidden = _patch_tokens(visual, images)
+    if prompts:
+        hidden = torch.cat([hidden, prompts[0].to(hidden.dtype).expand(len(hidden), -1, -1)], dim=1)
+    hidden = visual.ln_pre(hidden)
+    *blocks, last = visual.transformer.resblocks
+    for layer, block in enumerate(blocks):
+        hidden = block(_with_prompt(hidden, prompts, layer))
+    pooled = _class_token(last, _with_prompt(hidden, prompts, len(blocks)))
+    features: torch.Tensor = visual.ln_post(pooled) @ visual.proj
+    return features
+
+
+def _patch_tokens(visual: Any, images: torch.Tensor) -> torch.Tensor:
+    """Class token and patch tokens with their positions, (n, 1 + patches, width), before the first layer norm."""
+    patches = visual.conv1(images).flatten(2).transpose(1, 2)
+    first = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+    tokens: torch.Tensor = torch.cat([first, patches], dim=1) + visual.positional_embedding.to(patches.dtype)
+    return tokens
+
+
+def _with_prompt(hidden: torch.Tensor, prompts: Sequence[torch.Tensor], layer: int) -> torch.Tensor:
+    if not 1 <= layer < len(prompts):
+        return hidden
+    prompt = prompts[layer]
+    return torch.cat([hidden[:, : -len(prompt)], prompt.to(hidden.dtype).expand(len(hidden), -1, -1)], dim=1)
+
+
+def _class_token(block: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """The class token (n, width) behind the last layer; nothing reads the others, so they are not computed."""
+    normal = block.ln_1(hidden)
+    first = hidden[:, :1] + block.ls_1(block.attention(normal[:, :1], normal, normal))
+    both: torch.Tensor = first + block.ls_2(block.mlp(block.ln_2(first)))
+    return both[:, 0]
+
+
+def feature_map(visual: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The tokens that an attention pool reads.
+
+    Args:
+        visual: A ModifiedResNet or a Vision Transformer of open_clip, the latter with a position embedding for this
+            image size.
+        images: Normalised, (n, 3, size, size).
+
+    Returns:
+        Tokens (n, cells, channels), row by row: a ResNet's last stage, or a Vision Transformer's patch tokens behind
+        the last layer norm; and the image features (n, embed_dim) that a Vision Transformer reads at its class token,
+        None for a ResNet, which reads them by its attention pool.
+    """
+    if isinstance(visual, open_clip.modified_resnet.ModifiedResNet):
+        hidden = visual.stem(images)
+        for stage in (visual.layer1, visual.layer2, visual.layer3, visual.layer4):
+            hidden = stage(hidden)
+        return hidden.flatten(2).transpose(1, 2), None
+    hidden = visual.ln_pre(_patch_tokens(visual, images))
+    for block in visual.transformer.resblocks:
+        hidden = block(hidden)
+    hidden = visual.ln_post(hidden)
+    return hidden[:, 1:], hidden[:, 0] @ visual.proj
+
+
+def resize_positions(positions: torch.Tensor, grid: int) -> torch.Tensor:
+    """A position embedding for a grid of another size.
+
+    Args:
+        positions: (1 + g * g, width); the first belongs to the class or mean token and is kept.
+        grid: Cells along a side of the new grid.
+
+    Returns:
+        (1 + grid * grid, width), interpolated bicubically without aligned corners.
+    """
+    side = round((len(positions) - 1) ** 0.5)
+    if side == grid:
+        return positions
+    cells = positions[1:].T.reshape(1, -1, side, side)
+    cells = F.interpolate(cells, size=(grid, grid), mode="bicubic", align_corners=False)
+    return torch.cat([positions[:1], cells.flatten(2)[0].T])
+
+
+class AttentionPool(nn.Module):
+    """Multi-head attention of one query over an image's tokens: CLIP's own pool, or one with a foreign query.
+
+    Keys and values are the mean of the tokens and the tokens, plus a position embedding. Without a query of its own
+    the mean token asks, as in CLIP (Radford et al. 2021, section 2.4): only its row is computed.
+
+    Attributes:
+        positional_embedding: (1 + cells, width).
+        heads: Number of heads.
+    """
+
+    def __init__(self, cells: int, width: int, heads: int, output: int, query: int | None = None) -> None:
+        """Build a pool with random weights.
+
+        Args:
+            cells: Number of tokens.
+            width: Channels of the tokens.
+            heads: Number of heads.
+            output: Number of features.
+            query: Width of the query; None means that the tokens' mean asks.
+        """
+        super().__init__()
+        self.positional_embedding = nn.Parameter(torch.randn(1 + cells, width) / width**0.5)
+        self.q_proj = nn.Linear(query or width, width)
+        self.k_proj = nn.Linear(width, width)
+        self.v_proj = nn.Linear(width, width)
+        self.c_proj = nn.Linear(width, output)
+        self.heads = heads
+
+    def forward(self, tokens: torch.Tensor, query: torch.Tensor | None = None) -> torch.Tensor:
+        """Features (n, output) of tokens (n, cells, width), asked by `query` (n, query width)."""
+        asked, keys, values = self._projected(tokens, query)
+        pooled = F.scaled_dot_product_attention(asked, keys, values)
+        return self.c_proj(pooled.transpose(1, 2).flatten(1))  # type: ignore[no-any-return]
+
+    def weights(self, tokens: torch.Tensor, query: torch.Tensor | None = None) -> torch.Tensor:
+        """Attention weights, (n, heads, 1 + cells), which sum to 1 over the last axis; the mean token comes first."""
+        asked, keys, _ = self._projected(tokens, query)
+        weights: torch.Tensor = (asked @ keys.transpose(-1, -2) / asked.shape[-1] ** 0.5).softmax(dim=-1)
+        return weights[:, :, 0]
+
+    def _projected(
+        self, tokens: torch.Tensor, query: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Query, keys and values, each (n, heads, positions, width / heads)."""
+        tokens = torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1)
+        tokens = tokens + self.positional_embedding.to(tokens.dtype)
+        asked = tokens[:, :1] if query is None else query[:, None]
+        projected = (self.q_proj(asked), self.k_proj(tokens), self.v_proj(tokens))
+        query_heads, keys, values = (each.unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in projected)
+        return query_heads, keys, values
