@@ -20,6 +20,7 @@ from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import AgiqaError, HiddenMOSError
 from agiqa_bench.evaluation.splits import Split, make_splits
 from agiqa_bench.execution.cell import fit_and_predict, predict, seed_everything
+from agiqa_bench.execution.request import explain_validation
 from agiqa_bench.method import Context, Method, MethodConfig
 from agiqa_bench.registry import problem_with_class_data
 
@@ -77,12 +78,30 @@ class Bench:
 
     def scores(self, table: pd.DataFrame | None = None) -> npt.NDArray[np.float64]:
         """Scores of the test rows after fitting a fresh instance."""
+        # Whatever ran before in this process must not count.
+        random.seed(99)
+        np.random.seed(99)
         return fit_and_predict(self.method(), self.samples(table), self.split)[0]
 
     @cached_property
+    def fitted(self) -> tuple[Method, npt.NDArray[np.float64]]:
+        """An instance after fitting, and its scores of the test rows."""
+        method = self.method()
+        return method, fit_and_predict(method, self.samples(), self.split)[0]
+
+    @property
     def reference(self) -> npt.NDArray[np.float64]:
-        """The scores that the other runs are held against."""
-        return self.scores()
+        """The scores that the others are held against."""
+        return self.fitted[1]
+
+    @cached_property
+    def with_other_mos(self) -> npt.NDArray[np.float64]:
+        """The scores where the test samples have each other's MOS: a second run that must give the same."""
+        table = self.table.copy()
+        for target in self.context.mos_ranges:
+            column = f"mos_{target}"
+            table.loc[self.split.test, column] = table.loc[self.split.test, column].to_numpy()[::-1]
+        return self.scores(table)
 
 
 def check_method(cls: type[Method]) -> Iterator[Check]:
@@ -102,6 +121,7 @@ def check_method(cls: type[Method]) -> Iterator[Check]:
     if reason is not None:
         yield Check("scores", None, f"skipped here: {reason}")
         return
+    yield _run("a note is one line", lambda: _note(cls, bench))
     yield from _score_checks(cls, bench)
 
 
@@ -113,6 +133,10 @@ def _score_checks(cls: type[Method], bench: Bench) -> Iterator[Check]:
     yield _run("the same seed gives the same scores", lambda: _deterministic(bench))
     yield _run("test MOS cannot be read and do not count", lambda: _blind(bench))
     yield _run("the order of samples does not matter", lambda: _order(bench))
+    if cls.state is Method.state:
+        yield Check("a saved model predicts the same", None, "cannot be saved")
+    else:
+        yield _run("a saved model predicts the same", lambda: _saved(bench))
     if cls.trainable:
         yield Check("a zero-shot score depends on its own sample alone", None, "trained method")
     else:
@@ -146,6 +170,7 @@ def _bench(cls: type[Method]) -> Bench:
         targets=targets or ("quality",),
         mos_ranges={target.name: target.mos_range for target in dataset.targets},
         seed=1,
+        shared_seed=2,
         selection="validation",
         offline=True,
     )
@@ -171,6 +196,12 @@ def _settings(cls: type[Method]) -> str:
         raise Broken('Config takes unknown keys: derive it from MethodConfig, or set extra="forbid"')
     if not cls.Config.model_config.get("frozen"):
         raise Broken("Config is not frozen: derive it from MethodConfig")
+    for kind, named in (("preset", cls.presets), ("ablation", cls.ablations)):
+        for name, values in named.items():
+            try:
+                cls.Config.model_validate(dict(values))
+            except ValidationError as error:
+                raise Broken(f"{kind} '{name}': {explain_validation(error, cls.Config)}") from error
     return ", ".join(cls.Config.model_fields) or "no settings"
 
 
@@ -180,26 +211,29 @@ def _skip(reason: Any) -> str:
     return reason or "runs here"
 
 
+def _note(cls: type[Method], bench: Bench) -> str:
+    note: Any = cls.note(bench.config, bench.context)
+    if not isinstance(note, str) or "\n" in note:
+        raise Broken(f"note must return one line, or an empty text; it returned {note!r}")
+    return note or "nothing to say"
+
+
 def _shape(bench: Bench) -> str:
     scores = bench.reference
     return f"{scores.shape[0]} x {scores.shape[1]}, {scores.min():.3g} to {scores.max():.3g}"
 
 
 def _deterministic(bench: Bench) -> str:
-    # Whatever ran before in this process must not count.
-    random.seed(99)
-    np.random.seed(99)
-    if not np.array_equal(bench.reference, bench.scores()):
+    # One more fit serves two checks; only where it differs a third shows which of them fails.
+    if not np.array_equal(bench.reference, bench.with_other_mos) and not np.array_equal(
+        bench.reference, bench.scores()
+    ):
         raise Broken("two runs with the same seed differ: draw from context.seed, or from what the harness has seeded")
     return "two runs agree to the last digit"
 
 
 def _blind(bench: Bench) -> str:
-    table = bench.table.copy()
-    for target in bench.context.targets:
-        column = f"mos_{target}"
-        table.loc[bench.split.test, column] = table.loc[bench.split.test, column].to_numpy()[::-1]
-    if not np.array_equal(bench.reference, bench.scores(table)):
+    if not np.array_equal(bench.reference, bench.with_other_mos):
         raise Broken("scores change with the MOS of the test samples")
     hidden = bench.samples().subset(bench.split.test).hidden()
     try:
@@ -211,13 +245,31 @@ def _blind(bench: Bench) -> str:
 
 def _order(bench: Bench) -> str:
     order = np.random.RandomState(7).permutation(len(bench.split.test))
-    method = bench.method()
-    samples = bench.samples()
-    seed_everything(bench.context.seed)
-    train_rows, validation_rows = bench.split.training(bench.context.selection, selects_epoch=method.selects_epoch)
-    method.fit(samples.subset(train_rows), None if validation_rows is None else samples.subset(validation_rows))
-    shuffled, _ = predict(method, samples.subset(bench.split.test[order]))
+    shuffled, _ = predict(bench.fitted[0], bench.samples().subset(bench.split.test[order]))
     return _agree(bench.reference[order], shuffled, "samples in another order")
+
+
+def _saved(bench: Bench) -> str:
+    state = bench.fitted[0].state()
+    if state is None:
+        return "cannot be saved with these settings"
+    import torch
+
+    odd = [str(name) for name, value in state.items() if not isinstance(value, torch.Tensor)]
+    if odd:
+        raise Broken(f"state holds something that is not a tensor: {', '.join(odd)}")
+    restored = bench.method()
+    # A tensor that was not saved would be drawn anew, and not as it was.
+    seed_everything(bench.context.seed + 1, bench.cls)
+    restored.prepare()
+    restored.restore(state)
+    scores, _ = predict(restored, bench.samples().subset(bench.split.test))
+    if not np.array_equal(bench.reference, scores):
+        worst = float(np.max(np.abs(bench.reference - scores)))
+        raise Broken(
+            f"a restored model's scores differ by up to {worst:.2g}: state lacks something, or prepare draws it"
+        )
+    return f"{len(state)} tensors give the same scores to the last digit"
 
 
 def _alone(bench: Bench) -> str:

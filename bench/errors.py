@@ -87,5 +87,15 @@ class PredictionError(AgiqaError):
     exit_code = 1
 
 
+class TrainingError(AgiqaError):
+    """Training cannot go on: a loss that is not finite, or no memory for a single image."""
+
+    exit_code = 1
+
+
+class CheckpointError(AgiqaError):
+    """The file of a fitted model is damaged, or does not belong to the method and settings that it names."""
+
+
 class StoreError(AgiqaError):
     """Results cannot be written or read back."""

@@ -6,13 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from agiqa_bench.data.samples import Samples
+
+if TYPE_CHECKING:
+    import torch
 
 Scores = npt.NDArray[np.float64]
 Selection = Literal["last", "validation", "test"]
@@ -48,13 +51,15 @@ class Context:
     Attributes:
         dataset: Registry name of the data set.
         targets: Names of the targets, the columns of `predict`.
-        mos_ranges: Lowest and highest possible MOS per target.
+        mos_ranges: Lowest and highest possible MOS of everything that the data set rates, whatever `targets` are.
         device: torch device string, e.g. `cpu` or `cuda:0`.
         precision: Arithmetic for networks.
         batch_size: Batch size asked for by the user; None leaves it to the method.
         seed: Seed of this cell, derived from (seed, data set, method, repeat).
+        shared_seed: Seed that all repeats of the method share, for what is drawn once for all of them.
         selection: How the epoch is chosen by methods that choose one.
         offline: True if the network must not be touched.
+        deterministic: True if a CUDA device must give the same numbers each time, at some cost; the CPU does anyway.
         scratch: Folder that survives a kill of this cell and is deleted when it is finished (per-epoch
             checkpoints); None outside a run.
         progress: Called with (done, total, what) while fitting or predicting.
@@ -67,8 +72,10 @@ class Context:
     precision: Precision = "float32"
     batch_size: int | None = None
     seed: int = 0
+    shared_seed: int = 0
     selection: Selection = "validation"
     offline: bool = False
+    deterministic: bool = False
     scratch: Path | None = None
     progress: Callable[[int, int, str], None] = lambda done, total, what: None  # noqa: ARG005
 
@@ -91,6 +98,8 @@ class Method(ABC):
         diagnostic: True for a baseline that is there to expose what a number is worth.
         citation: BibTeX entry.
         presets: Named changes of settings; `paper` is the defaults.
+        ablations: Named changes of settings that switch parts of the method off and on, in the order of the paper's
+            table; `name[ablation]` runs them all, `name[ablation=row]` one.
     """
 
     name: ClassVar[str]
@@ -104,6 +113,7 @@ class Method(ABC):
     diagnostic: ClassVar[bool] = False
     citation: ClassVar[str] = ""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     Config: ClassVar[type[MethodConfig]] = MethodConfig
 
@@ -128,6 +138,11 @@ class Method(ABC):
         """
         return ()
 
+    @classmethod
+    def note(cls, config: MethodConfig, context: Context) -> str:  # noqa: ARG003
+        """What a reader of the table must know about a row with these settings, in one line; empty if nothing."""
+        return ""
+
     def prepare(self) -> None:  # noqa: B027 - most methods have nothing to prepare
         """Load weights and whatever else is not part of fitting or scoring; called before the clock starts."""
 
@@ -149,3 +164,26 @@ class Method(ABC):
             (n_samples, 1) for a method with one score, which then stands for each target. Higher is better, always:
             a measure of distortion is turned round.
         """
+
+    def state(self) -> Mapping[str, torch.Tensor] | None:
+        """What `fit` has learnt, as tensors by name; None if the method cannot be saved."""
+        return None
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> Self:
+        """Take over what an instance with the same settings has learnt, in place of `fit`.
+
+        Args:
+            state: From `state`.
+
+        Raises:
+            CheckpointError: The tensors are not those of these settings.
+        """
+        raise NotImplementedError(f"method '{self.name}' cannot be restored")
+
+    def attention(self, samples: Samples) -> npt.NDArray[np.float32] | None:  # noqa: ARG002
+        """Where a fitted method looks: weights >= 0, float32 (n_samples, heads, rows, columns); None if it has none.
+
+        Rows and columns divide the image, resized to the method's input, into a grid; the weights of one head need
+        not sum to 1.
+        """
+        return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -30,6 +30,23 @@ class PromptLength(Method):
     def predict(self, samples: Samples) -> np.ndarray:
         log(f"name_length {len(samples)}")
         return self.config.sign * np.array([len(name) for name in samples.names], dtype=float)
+
+
+class Ablated(PromptLength):
+    """Has an ablation table, with names as papers write them, and something to say about its settings."""
+
+    name = "ablated"
+    title = "Ablated"
+    presets: ClassVar = {"quick": {"sign": 5.0}}
+    ablations: ClassVar = {
+        "none": {},
+        "sign turned": {"sign": -1.0},
+        "sign + words, both": {"sign": -1.0, "words": True},
+    }
+
+    @classmethod
+    def note(cls, config: LengthConfig, context: object) -> str:
+        return "counts words" if config.words else ""
 
 
 class EpochMethod(Method):

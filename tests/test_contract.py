@@ -1,5 +1,7 @@
 """The contract suite: every built-in method keeps it, and it finds those that do not."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from pydantic import BaseModel
@@ -92,6 +94,82 @@ class SkipsInTwoLines(Sound):
         return "one\ntwo"
 
 
+class Learns(Sound):
+    """Trained, and can be saved; counts how often it is fitted."""
+
+    trainable = True
+    presets: ClassVar = {"quick": {}}
+    ablations: ClassVar = {"all": {}}
+    fits = 0
+
+    def prepare(self):
+        import torch
+
+        self.offset = torch.rand(())
+
+    def fit(self, train, validation=None):
+        import torch
+
+        Learns.fits += 1
+        self.weight = torch.tensor(train.mos.mean() + np.random.normal())
+        return self
+
+    def predict(self, samples):
+        return super().predict(samples) * float(self.weight) + float(self.offset)
+
+    def state(self):
+        return {"weight": self.weight, "offset": self.offset}
+
+    def restore(self, state):
+        self.weight, self.offset = state["weight"], state["offset"]
+        return self
+
+
+def test_a_method_that_can_be_saved_passes_with_two_fits():
+    Learns.fits = 0
+    checks = {check.name: check for check in check_method(Learns)}
+    assert [check for check in checks.values() if check.passed is False] == []
+    assert checks["a saved model predicts the same"].detail == "2 tensors give the same scores to the last digit"
+    assert Learns.fits == 2
+
+
+class ForgetsToSave(Learns):
+    """Draws its offset while it prepares, and does not save it."""
+
+    def state(self):
+        return {"weight": self.weight}
+
+    def restore(self, state):
+        self.weight = state["weight"]
+        return self
+
+
+class SavesNoTensors(Learns):
+    def state(self):
+        return {"weight": float(self.weight)}
+
+
+class CannotBeRestored(Learns):
+    restore = Method.restore
+
+
+class PeeksAtTest(Learns):
+    """Learns from the MOS of the test samples of a target that it does not predict, too."""
+
+    def predict(self, samples):
+        return samples._table["mos_alignment"].to_numpy()[samples.rows]
+
+
+class OddAblation(Sound):
+    ablations: ClassVar = {"without it": {"no_such_setting": False}}
+
+
+class SaysTooMuch(Sound):
+    @classmethod
+    def note(cls, config, context):
+        return "one\ntwo"
+
+
 @pytest.mark.filterwarnings("ignore:divide by zero")
 @pytest.mark.parametrize(
     ("cls", "check", "detail"),
@@ -102,6 +180,12 @@ class SkipsInTwoLines(Sound):
         (Ranks, "the order of samples does not matter", "samples in another order change a score"),
         (Ranks, "a zero-shot score depends on its own sample alone", "fewer samples at a time change a score"),
         (Remembers, "test MOS cannot be read and do not count", "scores change with the MOS"),
+        (PeeksAtTest, "test MOS cannot be read and do not count", "scores change with the MOS"),
+        (ForgetsToSave, "a saved model predicts the same", "a restored model's scores differ by up to"),
+        (SavesNoTensors, "a saved model predicts the same", "not a tensor: weight"),
+        (CannotBeRestored, "a saved model predicts the same", "method 'sound' cannot be restored"),
+        (OddAblation, "settings refuse unknown keys and are frozen", "ablation 'without it': unknown key"),
+        (SaysTooMuch, "a note is one line", "note must return one line"),
         (Loose, "settings refuse unknown keys and are frozen", "takes unknown keys"),
         (Nameless, "class data are complete", "needs a text as its 'title'"),
         (SkipsInTwoLines, "a skip is said in one line", "one line"),

@@ -43,7 +43,7 @@ def list_methods(plugin: Plugin = None) -> None:
 
 @app.command()
 def info(name: Annotated[str, typer.Argument(help="A method's name.")], plugin: Plugin = None) -> None:
-    """Describe a method: what it needs, its settings and their defaults, its source."""
+    """Describe a method: what it needs, its settings and their defaults, its ablations, its source."""
     import inspect
 
     from rich.table import Table
@@ -72,6 +72,15 @@ def info(name: Annotated[str, typer.Argument(help="A method's name.")], plugin: 
             default = "required" if field.is_required() else repr(field.default)
             settings.add_row(key, Text(default), Text(presets), Text(field.description or ""))
         console.print(settings)
+    if cls.ablations:
+        ablations = Table(title="Ablations", title_justify="left")
+        for title in ("Row", "Settings"):
+            ablations.add_column(title, overflow="fold")
+        for row, values in cls.ablations.items():
+            changed = ", ".join(f"{key}: {value}" for key, value in values.items())
+            ablations.add_row(Text(row), Text(changed or "no change"))
+        console.print(ablations)
+        console.print(Text(f'run them all with --methods "{name}[ablation]", one with "{name}[ablation=ROW]"'))
     if cls.citation:
         console.print(Text(cls.citation.strip(), style="dim"))
 

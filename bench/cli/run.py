@@ -27,7 +27,8 @@ def run(
             "--methods",
             "-m",
             metavar="NAMES",
-            help="all, or names separated by commas; name\\[key=value] changes a setting. (default: all)",
+            help="all, or names separated by commas; name\\[key=value] changes a setting; name\\[ablation] runs each "
+            "row of a method's ablation table, name\\[ablation=ROW] one. (default: all)",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -114,12 +115,28 @@ def run(
         str | None, typer.Option(help="float32, bf16 or fp16. (default: float32)", rich_help_panel=_COMPUTE)
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="For every method.", rich_help_panel=_COMPUTE)] = None,
+    deterministic: Annotated[
+        bool | None,
+        typer.Option(
+            "--deterministic/--no-deterministic",
+            help="The same numbers each time on CUDA, at some cost; the CPU gives them anyway.",
+            rich_help_panel=_COMPUTE,
+        ),
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", help="Processes. (default: 1)", rich_help_panel=_COMPUTE)
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder. (default: results/runs/<data set>)", rich_help_panel=_COMPUTE),
+    ] = None,
+    save_models: Annotated[
+        bool | None,
+        typer.Option(
+            "--save-models/--no-save-models",
+            help="Keep fitted models beside their results, for 'agiqa-bench score'.",
+            rich_help_panel=_COMPUTE,
+        ),
     ] = None,
     offline: Annotated[
         bool | None, typer.Option("--offline/--online", help="Never touch the network.", rich_help_panel=_COMPUTE)
@@ -155,8 +172,10 @@ def run(
         "device": device,
         "precision": precision,
         "batch_size": batch_size,
+        "deterministic": deterministic,
         "jobs": jobs,
         "output": output,
+        "save_models": save_models,
         "offline": offline if offline is not None or not is_offline() else True,
     }
     request = build_request(config, {key: value for key, value in options.items() if value is not None})
@@ -208,7 +227,7 @@ def _run(request: RunRequest, *, download: bool, dry_run: bool) -> int:
     shown.print()
     write_tables(build_table(read_results(store)), store.root)
     shown.print(_latest_table(store, shown))
-    _show_ending(outcome, store, told)
+    _show_ending(outcome, plan, store, told)
     if outcome.interrupted:
         return 130
     return 1 if outcome.failures else 0
@@ -217,7 +236,7 @@ def _run(request: RunRequest, *, download: bool, dry_run: bool) -> int:
 def _plan_or_none(request: RunRequest, watcher: Any, *, asks: bool) -> Plan | None:
     """The plan; None if the data set is not there and somebody can be asked whether to download it."""
     from agiqa_bench.errors import DataNotFoundError
-    from agiqa_bench.execution.plan import make_plan
+    from agiqa_bench.execution.planning import make_plan
 
     try:
         return make_plan(request, watcher.say)
@@ -231,7 +250,7 @@ def _download_and_plan(request: RunRequest, watcher: Any, console: Console, *, a
     from agiqa_bench.cli.datasets import download_shown
     from agiqa_bench.data.catalogue import open_dataset
     from agiqa_bench.errors import DataNotFoundError
-    from agiqa_bench.execution.plan import make_plan
+    from agiqa_bench.execution.planning import make_plan
 
     dataset = open_dataset(request.dataset, request.data_root, annotations_only=request.annotations_only)
     try:
@@ -276,7 +295,8 @@ def _show_plan(plan: Plan, store: Any, console: Console) -> None:
         cells = [str(len(method.cells) - len(method.missing)), str(len(method.missing))]
         targets = ", ".join(method.context.targets)
         changed = f"stored cells differ in {', '.join(method.changed)}" if method.changed else ""
-        note = "; ".join(filter(None, (method.note, changed)))
+        unsaved = "stored without model" if method.without_model else ""
+        note = "; ".join(filter(None, (method.note, changed, unsaved)))
         grid.add_row(Text(method.display), targets, Text(weights or "none"), *cells, Text(note))
     for name, reason in plan.unusable.items():
         grid.add_row(Text(name), "", "", "", "", Text(f"cannot be used: {reason}", style="yellow"))
@@ -323,7 +343,7 @@ def _latest_table(store: Any, console: Console) -> Any:
     return to_terminal(build_table(read_results(store, latest_only=True)), console.width)
 
 
-def _show_ending(outcome: Outcome, store: Any, console: Console) -> None:
+def _show_ending(outcome: Outcome, plan: Plan, store: Any, console: Console) -> None:
     alike: dict[tuple[str, str], list[str]] = {}
     for label, what, line in outcome.failures:
         alike.setdefault((label, line), []).append(what)
@@ -337,3 +357,9 @@ def _show_ending(outcome: Outcome, store: Any, console: Console) -> None:
         counts += "; stopped by Ctrl-C: the same command goes on from here"
     where = f"Tables: {store.root / 'table.csv'}, table.md, costs.csv"
     console.print(f"{counts}. {where}", markup=False, highlight=False, soft_wrap=True)
+    if plan.request.save_models:
+        models = [cell.result.model for method in plan.methods for cell in method.cells if cell.result is not None]
+        count = sum(model is not None for model in models)
+        where = f"{count} in {store.root / 'cells'}/<row>/<repeat>-<key>/model.safetensors"
+        line = where if count else "none, because no finished method of this run has one that can be saved"
+        console.print(f"Models: {line}", markup=False, highlight=False, soft_wrap=True)

@@ -15,7 +15,8 @@ from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import PredictionError
 from agiqa_bench.evaluation.metrics import evaluate
 from agiqa_bench.evaluation.splits import Split
-from agiqa_bench.execution.device import PeakMemory
+from agiqa_bench.execution.code_digest import may_use_torch
+from agiqa_bench.execution.device import PeakMemory, repeatable
 from agiqa_bench.method import Method
 
 
@@ -40,7 +41,7 @@ def fit_and_predict(method: Method, samples: Samples, split: Split) -> tuple[npt
     """Run one repeat of a trained method.
 
     Args:
-        method: A fresh instance.
+        method: A fresh instance; fitted when this returns.
         samples: All rows of the data set.
         split: The repeat's rows.
 
@@ -51,26 +52,29 @@ def fit_and_predict(method: Method, samples: Samples, split: Split) -> tuple[npt
         PredictionError: The scores are not finite numbers of the right shape.
     """
     context = method.context
-    seed_everything(context.seed)
+    seed_everything(context.seed, type(method))
     train_rows, validation_rows = split.training(context.selection, selects_epoch=method.selects_epoch)
-    method.prepare()
     train = samples.subset(train_rows)
     validation = None if validation_rows is None else samples.subset(validation_rows)
-    with PeakMemory(context.device) as memory:
-        started = time.perf_counter()
-        method.fit(train, validation)
-        fitted = time.perf_counter()
-        scores, predict_seconds = predict(method, samples.subset(split.test))
+    with repeatable(context.device, wanted=context.deterministic):
+        method.prepare()
+        with PeakMemory(context.device) as memory:
+            started = time.perf_counter()
+            method.fit(train, validation)
+            fitted = time.perf_counter()
+            scores, predict_seconds = predict(method, samples.subset(split.test))
     costs = Costs(fitted - started, predict_seconds, len(split.test), memory.peak)
     return scores, costs
 
 
 def score_all(method: Method, samples: Samples) -> tuple[npt.NDArray[np.float64], Costs]:
     """Score every row of a data set with a zero-shot method; float64 (n, n_targets), higher is better."""
-    seed_everything(method.context.seed)
-    method.prepare()
-    with PeakMemory(method.context.device) as memory:
-        scores, seconds = predict(method, samples)
+    context = method.context
+    seed_everything(context.seed, type(method))
+    with repeatable(context.device, wanted=context.deterministic):
+        method.prepare()
+        with PeakMemory(context.device) as memory:
+            scores, seconds = predict(method, samples)
     return scores, Costs(0.0, seconds, len(samples), memory.peak)
 
 
@@ -130,10 +134,12 @@ def measure(samples: Samples, rows: npt.NDArray[np.int64], scores: npt.NDArray[n
     }
 
 
-def seed_everything(seed: int) -> None:
-    """Seed the global generators that a method may fall back on; torch's only if torch is loaded."""
+def seed_everything(seed: int, cls: type[Method]) -> None:
+    """Seed the global generators that a method of class `cls` may fall back on."""
     random.seed(seed)
     np.random.seed(seed)
-    torch = sys.modules.get("torch")
-    if torch is not None:
+    # A method that imports torch only when it needs it would draw other numbers in the first cell of a process.
+    if "torch" in sys.modules or may_use_torch(cls):
+        import torch
+
         torch.manual_seed(seed)

@@ -33,6 +33,10 @@ plans, watches and stores, and does not compute."""
 _DO_NOT_COMPUTE = {"jinja2", "matplotlib", "platformdirs", "pydantic", "rich", "typer", "typing_extensions"}
 
 
+_LIGHT = {"numpy", "pandas", "scipy", "sklearn"}
+"""Libraries that do not bring torch with them."""
+
+
 @dataclass(frozen=True)
 class CodeDigest:
     """What a method runs.
@@ -83,6 +87,11 @@ def code_digest(cls: type[Method]) -> CodeDigest:
         digest.update(f"{shown}\0".encode())
         digest.update(hashlib.sha256(files[name].read_bytes()).digest())
     return CodeDigest(digest.hexdigest(), _versions(libraries - _DO_NOT_COMPUTE), tuple(sorted(files)))
+
+
+def may_use_torch(cls: type[Method]) -> bool:
+    """Whether a method may import torch at some time; what does not is spared the seconds that this takes."""
+    return cls.uses_images or bool(set(code_digest(cls).libraries) - _LIGHT)
 
 
 def _source_file(name: str) -> Path | None:

@@ -1,8 +1,11 @@
-"""Devices: from what a user asks for to a torch device, and how much of its memory was used."""
+"""Devices: from what a user asks for to a torch device, how much of its memory was used, and the same numbers again."""
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from agiqa_bench.errors import ConfigError
 
@@ -26,6 +29,38 @@ def resolve_device(name: str) -> str:
     if number >= torch.cuda.device_count():
         raise ConfigError(f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices; try --device cpu")
     return f"cuda:{number}"
+
+
+@contextmanager
+def repeatable(device: str, *, wanted: bool) -> Iterator[None]:
+    """Make a CUDA device compute the same numbers each time inside a `with` block, at some cost; else do nothing.
+
+    An operation for which torch knows no such algorithm raises RuntimeError. The CPU repeats itself without this.
+    See torch's notes on reproducibility and `torch.use_deterministic_algorithms`.
+
+    Args:
+        device: torch device string.
+        wanted: Whether the user asked for it.
+    """
+    if not (wanted and device.startswith("cuda")):
+        yield
+        return
+    import torch
+
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.backends.cudnn.benchmark,
+    )
+    # cuBLAS reads it once, when it is first used; it stays set, because it holds for the rest of the process anyway.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.backends.cudnn.benchmark = before[2]
 
 
 class PeakMemory:

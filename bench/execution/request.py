@@ -39,8 +39,10 @@ class RunRequest(BaseModel):
     device: str = "auto"
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     batch_size: int | None = Field(default=None, ge=1)
+    deterministic: bool = False
     jobs: int = Field(default=1, ge=1)
     output: Path | None = None
+    save_models: bool = False
     offline: bool = False
     plugins: tuple[Path, ...] = ()
 
@@ -114,11 +116,23 @@ def explain_validation(error: ValidationError, model: type[BaseModel]) -> str:
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """A method as it was asked for: `name` or `name[key=value,...]`."""
+    """A method as it was asked for: `name`, `name[key=value,...]`, `name[ablation,...]` or `name[ablation=row,...]`.
+
+    Attributes:
+        ablation: A row of the method's ablation table; `EVERY_ABLATION` means each of them, None the method itself.
+    """
 
     name: str
     settings: tuple[tuple[str, Any], ...] = ()
+    ablation: str | None = None
 
+
+EVERY_ABLATION = "*"
+
+_ABLATION = "ablation"
+
+_PIECE = re.compile(r"""(?<=[=,\[])\s*(?:"(?:[^"\\]|\\.)*"|'[^']*')|.""", re.DOTALL)
+"""A quoted value, or one letter; elsewhere than at the beginning of a value a quote is an apostrophe."""
 
 _SPEC = re.compile(r"(?P<name>[^\[\]=,\s]+)(?:\[(?P<settings>.*)\])?", re.DOTALL)
 
@@ -129,29 +143,59 @@ def split_methods(text: str) -> tuple[str, ...]:
     >>> split_methods("niqe, clipscore[backbone=demo-rn,prefix=x]")
     ('niqe', 'clipscore[backbone=demo-rn,prefix=x]')
     """
-    parts = re.split(r",(?![^\[]*\])", text)
-    return tuple(part.strip() for part in parts if part.strip())
+    return tuple(part.strip() for part in _split_at_commas(text) if part.strip())
+
+
+def _split_at_commas(text: str) -> list[str]:
+    """Split at the commas outside of brackets and quotes."""
+    parts, depth = [""], 0
+    for piece in _PIECE.findall(text):
+        depth += (piece == "[") - (piece == "]")
+        if piece == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += piece
+    return parts
 
 
 def parse_method(text: str) -> MethodSpec:
-    """Parse `name[key=value,...]`.
+    """Parse `name[key=value,...]`; `ablation` among the keys asks for rows of the method's ablation table.
+
+    Commas and equals signs within a value need quotes, unless what follows the comma holds no equals sign.
 
     Raises:
         ConfigError: It does not have that form.
 
     >>> parse_method("clipscore[backbone=demo-rn]").settings
     (('backbone', 'demo-rn'),)
+    >>> parse_method("some_method[ablation=fusion + new token,epochs=5]")
+    MethodSpec(name='some_method', settings=(('epochs', 5),), ablation='fusion + new token')
     """
     match = _SPEC.fullmatch(text)
     if match is None:
         raise ConfigError(f"method '{text}': write it as name or name[key=value,key=value]")
-    settings = []
-    for part in filter(None, re.split(r",(?=[^,]*=)", match["settings"] or "")):
-        key, equals, value = part.partition("=")
-        if not equals or not key.strip():
+    settings, ablation = [], None
+    for part in _join_plain_text(_split_at_commas(match["settings"] or "")):
+        key, equals, value = (side.strip() for side in part.partition("="))
+        if key == _ABLATION:
+            found = parse_value(value)
+            ablation = (found if isinstance(found, str) else value) if equals else EVERY_ABLATION
+            continue
+        if not equals or not key:
             raise ConfigError(f"method '{text}': '{part}' is not key=value")
-        settings.append((key.strip(), parse_value(value.strip())))
-    return MethodSpec(match["name"], tuple(settings))
+        settings.append((key, parse_value(value)))
+    return MethodSpec(match["name"], tuple(settings), ablation)
+
+
+def _join_plain_text(parts: list[str]) -> list[str]:
+    """Join to its value what is neither `key=value` nor `ablation`: the comma before it belongs to plain text."""
+    joined: list[str] = []
+    for part in filter(str.strip, parts):
+        if joined and "=" not in part and part.strip() != _ABLATION:
+            joined[-1] += f",{part}"
+        else:
+            joined.append(part)
+    return joined
 
 
 def parse_setting(text: str) -> tuple[str, str, Any]:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from agiqa_bench.errors import AgiqaError
-from agiqa_bench.execution.plan import Plan, make_plan
+from agiqa_bench.execution.plan import Plan
+from agiqa_bench.execution.planning import make_plan
 from agiqa_bench.execution.progress import Watcher
 from agiqa_bench.execution.provenance import environment, now
 from agiqa_bench.execution.request import RunRequest

@@ -1,10 +1,11 @@
 """The store: one folder per output, one sub-folder per finished cell, each written whole or not at all.
 
     <output>/
-        cells/<label>/<repeat>-<key>/     cell.json, predictions.parquet, history.json
+        cells/<label>/<repeat>-<key>/     cell.json, predictions.parquet, history.json; of a run that saves models
+                                          also model.safetensors and model.json
         scores/<label>/<key>/             score.json, scores.parquet     (zero-shot: each image once, for all repeats)
         failures/<label>/<what>-<key>.json
-        scratch/<key>/                    what a running cell keeps for its own continuation
+        scratch/<label>/<key>/            what a running cell keeps for its own continuation
         plans/<time>-<id>.json            one per command: protocol, methods, keys, provenance
         splits/<digest>.json
         table.csv, table.md, costs.csv
@@ -19,8 +20,10 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +51,17 @@ class CellResult:
 
     record: dict[str, Any]
     folder: Path
+
+    @property
+    def asked_for_model(self) -> bool:
+        """Whether the cell was computed by a run that saves models; the method may have had none to save."""
+        return "model" in self.record
+
+    @property
+    def model(self) -> Path | None:
+        """The fitted model, if it was saved."""
+        name = self.record.get("model")
+        return None if name is None else self.folder / name
 
     @property
     def metrics(self) -> dict[str, dict[str, Any]]:
@@ -133,8 +147,19 @@ class Store:
         record: dict[str, Any],
         predictions: pd.DataFrame,
         history: list[dict[str, float | None]],
+        save_model: Callable[[Path], Path] | None = None,
     ) -> CellResult:
         """Store a finished cell and forget what failed or was half-done under its key.
+
+        Args:
+            label: Its row.
+            repeat: Its split.
+            key: What its result depends on, hashed.
+            record: What `cell.json` is to hold.
+            predictions: See `CellResult.predictions`.
+            history: See `CellResult.history`.
+            save_model: Writes the fitted model into the folder that it is given, and returns its file; whatever it
+                raises leaves nothing of the cell.
 
         Raises:
             StoreError: The file system refuses; nothing of the cell is left.
@@ -144,10 +169,12 @@ class Store:
             predictions.to_parquet(new / "predictions.parquet", index=False)
             if history:
                 _dump(new / "history.json", history)
+            if save_model is not None:
+                record = record | {"model": save_model(new).name}
             record = record | {"key": key, "files": _checksums(new)}
             _dump(new / "cell.json", record)
         self.failure_file(label, f"{repeat:02d}", key).unlink(missing_ok=True)
-        shutil.rmtree(self.scratch_folder(key), ignore_errors=True)
+        shutil.rmtree(self.scratch_folder(label, key), ignore_errors=True)
         return CellResult(record, folder)
 
     # Zero-shot scores
@@ -191,9 +218,12 @@ class Store:
         """Record why something failed; never taken for a result, and tried again by the next command."""
         atomic.write_json(self.failure_file(label, what, key), record | {"key": key})
 
-    def scratch_folder(self, key: str) -> Path:
-        """Folder for a running cell's own continuation; it survives a kill and goes when the cell is finished."""
-        return self.root / "scratch" / key[:_KEY_LENGTH]
+    def scratch_folder(self, label: str, key: str) -> Path:
+        """Folder for a running cell's own continuation; it survives a kill and goes when the cell is finished.
+
+        The label counts, because two rows may have one key, and two processes may compute them at once.
+        """
+        return self.root / "scratch" / slug(label) / key[:_KEY_LENGTH]
 
     # Plans
 
@@ -241,16 +271,25 @@ def _dump(file: Path, value: Any) -> None:
 
 
 def _checksums(folder: Path) -> dict[str, str]:
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
+    return {file.name: _digest(file) for file in sorted(folder.iterdir())}
+
+
+def _digest(file: Path) -> str:
+    status = file.stat()
+    return _sha256(file, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=10_000)
+def _sha256(file: Path, size: int, changed: int) -> str:  # noqa: ARG001 - what tells one content from the next
+    """SHA-256 (hex) of a file; a command looks at its cells several times, and models are large."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _intact(folder: Path, record: dict[str, Any]) -> bool:
     """Whether every file of a cell is there as it was written; a damaged cell is computed again, never used."""
     files: dict[str, str] = record.get("files", {})
-    return all(
-        (folder / name).is_file() and hashlib.sha256((folder / name).read_bytes()).hexdigest() == checksum
-        for name, checksum in files.items()
-    )
+    return all((folder / name).is_file() and _digest(folder / name) == checksum for name, checksum in files.items())
 
 
 def _read_record(file: Path, key: str) -> dict[str, Any] | None:

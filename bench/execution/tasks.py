@@ -7,17 +7,20 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from agiqa_bench.data.samples import Samples
-from agiqa_bench.errors import AgiqaError
+from agiqa_bench.errors import AgiqaError, StoreError
 from agiqa_bench.execution import cell as cells
 from agiqa_bench.execution.plan import Plan, PlannedCell, PlannedMethod, cell_context
 from agiqa_bench.execution.provenance import environment, now
 from agiqa_bench.execution.store import Store
+from agiqa_bench.method import Method
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,15 +133,30 @@ def _run_trained(plan: Plan, store: Store, method: PlannedMethod, cell: PlannedC
     started_at = now()
     try:
         samples = plan.samples(method)
-        scratch = store.scratch_folder(cell.key)
+        scratch = store.scratch_folder(method.label, cell.key)
         context = replace(cell_context(plan, method, cell, scratch), progress=step)
         instance = method.cls(method.config, context)
         scores, costs = cells.fit_and_predict(instance, samples, plan.splits[_position(plan, cell)])
         history = [_plain(entry) for entry in instance.history]
+        has_model = plan.wants_model(method) and instance.state() is not None
     except Exception as error:  # whatever a method raises fails its cell, not the run
         raise _Failed(error, plan.device) from error
     record = _record(plan, method, started_at, costs)
-    _store_cell(plan, store, method, cell, scores, record, history)
+    if plan.wants_model(method):
+        record["model"] = None
+    save = partial(_save_model, plan, method, instance) if has_model else None
+    _store_cell(plan, store, method, cell, scores, record, history, save)
+
+
+def _save_model(plan: Plan, method: PlannedMethod, instance: Method, folder: Path) -> Path:
+    from agiqa_bench.saved import save_model
+
+    try:
+        return save_model(instance, folder / "model", weights=method.weights)[0]
+    except (StoreError, OSError):
+        raise  # nothing can be written: the run cannot go on
+    except Exception as error:  # what a method calls its state may be anything
+        raise _Failed(error, plan.device) from error
 
 
 def _plain(entry: Mapping[str, Any]) -> dict[str, float | None]:
@@ -157,6 +175,7 @@ def _record(plan: Plan, method: PlannedMethod, started_at: str, costs: cells.Cos
         "display": method.display,
         "weights": [asdict(weights) for weights in method.weights],
         "precision": method.context.precision,
+        "deterministic": method.context.deterministic,
         "costs": asdict(costs),
         "environment": environment(plan.device),
         "started": started_at,
@@ -172,6 +191,7 @@ def _store_cell(
     scores: npt.NDArray[np.float64],
     record: dict[str, Any],
     history: list[dict[str, float | None]],
+    save_model: Callable[[Path], Path] | None = None,
 ) -> None:
     rows = plan.splits[_position(plan, cell)].test
     samples = Samples(plan.dataset.samples, method.context.targets)
@@ -181,7 +201,7 @@ def _store_cell(
         raise _Failed(error, plan.device) from error
     record = record | {"repeat": cell.repeat, "components": cell.components, "metrics": metrics}
     cell.result = store.write_cell(
-        method.label, cell.repeat, cell.key, record, _predictions(samples, rows, scores), history
+        method.label, cell.repeat, cell.key, record, _predictions(samples, rows, scores), history, save_model
     )
 
 

@@ -226,7 +226,9 @@ def _notes(results: RunResults, any_rows: bool) -> list[str]:
     blind = [method.display for method in results.methods if method.diagnostic and method.cells]
     if blind:
         notes.append(f"sees no pixel, there to show what a number is worth: {', '.join(blind)}")
-    notes.extend(f"{method.display}: {method.note}" for method in results.methods if method.note and method.cells)
+    for note in dict.fromkeys(method.note for method in results.methods if method.note and method.cells):
+        names = [method.display for method in results.methods if method.note == note and method.cells]
+        notes.append(f"{', '.join(names)}: {note}")
     if results.earlier:
         notes.append(f"kept from earlier commands on this folder, as they were then: {', '.join(results.earlier)}")
     failed = {name for name, _ in results.left_out}

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -301,3 +302,53 @@ def test_the_plan_says_why_a_stored_cell_does_not_serve(run, tmp_path):
     done = run("epochs", "--repeats", 1, "--precision", "bf16", "--seed", 3, "--dry-run")
     line = next(line for line in done.stdout.splitlines() if line.startswith("│ Epochs"))
     assert "stored cells differ in precision, seed, split" in line
+
+
+def test_an_ablation_is_one_row_each_with_what_must_be_known_of_it(run, command, example_methods, tmp_path):
+    done = run("ablated[ablation],name_length", "--repeats", 2)
+    assert done.returncode == 0, done.stderr
+    assert "8 cells computed" in done.stderr
+    table = {row["name"]: row for row in rows((tmp_path / "results/runs/rated/table.csv").read_text())}
+    assert set(table) == {"Ablated[none]", "Ablated[sign turned]", "Ablated[sign + words, both]", "Name length"}
+    assert float(table["Ablated[none]"]["srcc_mean"]) == -float(table["Ablated[sign turned]"]["srcc_mean"])
+    line = next(line for line in done.stdout.splitlines() if line.startswith("│ Ablated[sign + words"))
+    assert "counts words" in line
+    assert r"- Ablated\[sign + words, both\]: counts words" in (tmp_path / "results/runs/rated/table.md").read_text()
+    info = command("methods", "info", "ablated", "--plugin", example_methods).stdout
+    assert 'run them all with --methods "ablated[ablation]", one with "ablated[ablation=ROW]"' in info
+    ablations = [line.split("│")[1:3] for line in info.partition("Ablations")[2].splitlines() if line.startswith("│")]
+    assert [[cell.strip() for cell in line] for line in ablations] == [
+        ["none", "no change"],
+        ["sign turned", "sign: -1.0"],
+        ["sign + words, both", "sign: -1.0, words: True"],
+    ]
+    one = run("ablated[ablation=sign turned],epochs[ablation]", "--dry-run")
+    assert one.stderr.splitlines()[-1] == "error: method 'epochs' has no ablations: leave out [ablation]"
+
+
+def test_models_are_saved_when_asked_for_and_torch_is_seeded_however_late_it_is_imported(run, tmp_path):
+    from safetensors.numpy import load_file
+
+    plugin = Path(__file__).parents[1] / "example_savable.py"
+    arguments = ("--plugin", plugin, "--repeats", 2, "--device", "cpu")
+    cells = tmp_path / "results/runs/rated/cells/savable"
+    first = run("savable", *arguments)
+    assert "Models" not in first.stderr
+    table = (tmp_path / "results/runs/rated/table.csv").read_bytes()
+    second = run("savable", *arguments, "--save-models", "--deterministic")
+    line = next(line for line in second.stdout.splitlines() if line.startswith("│ Savable"))
+    assert "stored without model" in line
+    assert "Models: 2 in results/runs/rated/cells/<row>/<repeat>-<key>/model.safetensors" in second.stderr
+    assert "2 cells computed, 0 reused" in second.stderr
+    folders = sorted(cells.iterdir())
+    assert {file.name for file in folders[1].iterdir()} == {
+        "cell.json", "predictions.parquet", "model.safetensors", "model.json",
+    }  # fmt: skip
+    assert json.loads((folders[1] / "cell.json").read_text())["deterministic"] is True
+    # Now repeat 1 is the first that a process computes.
+    before = load_file(folders[1] / "model.safetensors")["line"]
+    shutil.rmtree(folders[1])
+    third = run("savable", *arguments, "--save-models")
+    assert "1 cells computed, 1 reused" in third.stderr
+    assert (load_file(folders[1] / "model.safetensors")["line"] == before).all()
+    assert (tmp_path / "results/runs/rated/table.csv").read_bytes() == table

@@ -1,24 +1,17 @@
 """Plans and keys: what changes a key and what does not."""
 
+from typing import ClassVar
+
 import pytest
 
 from agiqa_bench.errors import ConfigError, PluginError, UnknownNameError, WeightsUnavailableError
 from agiqa_bench.execution.keys import changed_components
-from agiqa_bench.execution.plan import make_plan
+from agiqa_bench.execution.plan import cell_context
+from agiqa_bench.execution.planning import make_plan
 from agiqa_bench.execution.request import RunRequest
 from agiqa_bench.method import Context, Method, MethodConfig, Weights
 from agiqa_bench.plugins import load_plugin
 from agiqa_bench.registry import method_registry
-
-
-@pytest.fixture
-def plan_of(rated_table, example_methods, fresh_registries):
-    load_plugin(example_methods)
-
-    def build(*methods, **changes):
-        return make_plan(RunRequest(dataset=str(rated_table), methods=methods, annotations_only=True, **changes))
-
-    return build
 
 
 def components(plan):
@@ -59,6 +52,49 @@ def test_selection_changes_the_key_only_of_methods_that_choose_an_epoch(plan_of)
 def test_precision_and_batch_size_change_the_key(plan_of):
     assert difference(plan_of("epochs"), plan_of("epochs", precision="bf16")) == ["precision"]
     assert difference(plan_of("epochs"), plan_of("epochs", batch_size=7)) == ["batch_size"]
+
+
+def test_device_and_what_is_kept_do_not_change_the_key(plan_of):
+    assert difference(plan_of("epochs"), plan_of("epochs", deterministic=True, save_models=True)) == []
+
+
+def test_the_range_of_every_rated_target_changes_the_key(plan_of, rated_table):
+    lines = rated_table.read_text("utf-8").splitlines()
+
+    def rated_for_alignment(highest):
+        alignment = ["mos_alignment", highest, *["1.0"] * (len(lines) - 2)]
+        rated_table.write_text("\n".join(f"{a},{b}" for a, b in zip(lines, alignment, strict=True)), "utf-8")
+        return plan_of("epochs", targets=("quality",))
+
+    plan = rated_for_alignment("4.0")
+    assert components(plan)["targets"] == ["quality"]
+    assert components(plan)["mos_ranges"].keys() == {"quality", "alignment"}
+    assert components(plan)["mos_ranges"]["alignment"] == [1.0, 4.0]
+    # A table's range is that of its ratings, so they differ too.
+    assert difference(plan, rated_for_alignment("5.0")) == ["annotations", "mos_ranges"]
+
+
+def test_all_repeats_share_a_seed_of_their_own(plan_of):
+    def seeds(**changes):
+        plan = plan_of("epochs", "fails_sometimes", "name_length", repeats=3, **changes)
+        found = {}
+        for method in plan.methods:
+            contexts = [cell_context(plan, method, cell, None) for cell in method.cells]
+            (found[method.label],) = {context.shared_seed for context in contexts}
+            assert found[method.label] not in {context.seed for context in contexts} or not method.cls.trainable
+        return found
+
+    found = seeds()
+    assert found == seeds()
+    assert found["epochs"] != found["fails_sometimes"]
+    assert seeds(seed=1)["epochs"] != found["epochs"]
+    # The key of zero-shot scores holds no seed.
+    assert found["name_length"] == 0
+
+
+def test_a_method_is_told_to_be_deterministic(plan_of):
+    assert plan_of("epochs").methods[0].context.deterministic is False
+    assert plan_of("epochs", deterministic=True).methods[0].context.deterministic is True
 
 
 def test_data_change_the_key(plan_of, rated_table):
@@ -175,8 +211,14 @@ def test_a_stand_in_takes_the_place_of_a_default_but_never_of_what_was_asked_for
         trainable = False
         targets = ("*",)
 
+        ablations: ClassVar = {"other": {"backbone": "other"}}
+
         class Config(MethodConfig):
             backbone: str = "real"
+
+        @classmethod
+        def note(cls, config: MethodConfig, context: Context) -> str:
+            return f"computes with\n{config.backbone}"
 
         @classmethod
         def weights(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:
@@ -195,12 +237,16 @@ def test_a_stand_in_takes_the_place_of_a_default_but_never_of_what_was_asked_for
         return method
 
     assert planned("picky").display == "Picky (toy)"
-    assert planned("picky").note == "no real"
+    assert planned("picky").note == "no real; computes with toy"
     assert planned("picky").skip is None
     assert planned("picky", stand_ins=False).skip == "no real"
     assert planned("picky[backbone=real]").skip == "no real"
     assert planned("picky", backbone="other").skip == "no other"
     assert planned("picky", backbone="toy").display == "Picky (toy)"
+    assert planned("picky", backbone="toy").note == "computes with toy"
+    # A row of an ablation is named after its settings: nothing stands in for them, and no other option changes them.
+    assert planned("picky[ablation=other]", backbone="toy").skip == "no other"
+    assert planned("picky[ablation=other,backbone=toy]").display == "Picky[other,backbone=toy] (toy)"
 
 
 def test_methods_that_need_images_are_skipped_with_the_reason(plan_of):

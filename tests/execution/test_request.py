@@ -1,7 +1,7 @@
 import pytest
 
 from agiqa_bench.errors import ConfigError
-from agiqa_bench.execution.request import build_request, parse_method, parse_setting, split_methods
+from agiqa_bench.execution.request import EVERY_ABLATION, build_request, parse_method, parse_setting, split_methods
 
 
 def test_the_command_line_wins_over_the_file(tmp_path):
@@ -49,6 +49,37 @@ def test_methods_are_split_outside_of_brackets_and_values_typed():
     assert split_methods("a,b[x=1,y=two], c ,") == ("a", "b[x=1,y=two]", "c")
     spec = parse_method("b[x=1,y=two words,z=[1, 2],w=true]")
     assert spec.settings == (("x", 1), ("y", "two words"), ("z", [1, 2]), ("w", True))
+
+
+def test_brackets_and_quotes_hold_commas_together():
+    assert split_methods("b[x=1,z=[1,2]],c") == ("b[x=1,z=[1,2]]", "c")
+    assert split_methods('a[ablation="x, y",k=v],b[k=it\'s, fine]') == ('a[ablation="x, y",k=v]', "b[k=it's, fine]")
+    assert split_methods('a[k="]"],b') == ('a[k="]"]', "b")
+    assert parse_method("b[x=1,z=[1,2]]").settings == (("x", 1), ("z", [1, 2]))
+    assert parse_method('b[x="p, q=r",y=s, t]').settings == (("x", "p, q=r"), ("y", "s, t"))
+    assert parse_method('b[x="a \\"quoted\\", word",y=1]').settings == (("x", 'a "quoted", word'), ("y", 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "row", "settings"),
+    [
+        ("m[ablation]", EVERY_ABLATION, {}),
+        ("m[ablation,epochs=5]", EVERY_ABLATION, {"epochs": 5}),
+        ("m[epochs=5, ablation]", EVERY_ABLATION, {"epochs": 5}),
+        ("m[ablation=Image2Prompt]", "Image2Prompt", {}),
+        ("m[ablation=Image2Prompt + integral prompt,epochs=5]", "Image2Prompt + integral prompt", {"epochs": 5}),
+        ("m[ablation=all, with [QA],epochs=5]", "all, with [QA]", {"epochs": 5}),
+        ('m[ablation="a=b, c=d",epochs=5]', "a=b, c=d", {"epochs": 5}),
+        ("m[ablation=12]", "12", {}),
+        ("m[ablation=]", "", {}),
+        ("m[epochs=5]", None, {"epochs": 5}),
+    ],
+)
+def test_ablations_are_asked_for_in_brackets(text, row, settings):
+    (only,) = split_methods(text)
+    assert only == text
+    spec = parse_method(only)
+    assert (spec.name, spec.ablation, dict(spec.settings)) == ("m", row, settings)
 
 
 @pytest.mark.parametrize("text", ["a[b", "a[b]", "a b", "[x=1]", "a=1"])

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from agiqa_bench.data.samples import Samples
-from agiqa_bench.execution.plan import make_plan
+from agiqa_bench.execution.planning import make_plan
 from agiqa_bench.execution.progress import Silent
 from agiqa_bench.execution.request import RunRequest
 from agiqa_bench.execution.runner import run

@@ -1,0 +1,282 @@
+"""Planning: from a request to a plan, which decides all that a run does before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from agiqa_bench.data.catalogue import open_dataset
+from agiqa_bench.errors import (
+    AgiqaError,
+    BadImageError,
+    ConfigError,
+    PluginError,
+    UnknownNameError,
+    WeightsUnavailableError,
+)
+from agiqa_bench.evaluation.splits import Split, SplitRule, make_splits
+from agiqa_bench.execution.code_digest import code_digest, may_use_torch
+from agiqa_bench.execution.device import resolve_device
+from agiqa_bench.execution.keys import FORMAT, key_of
+from agiqa_bench.execution.plan import Plan, PlannedCell, PlannedMethod, cell_seed, shared_seed
+from agiqa_bench.execution.request import (
+    EVERY_ABLATION,
+    MethodSpec,
+    RunRequest,
+    explain_validation,
+    parse_method,
+)
+from agiqa_bench.method import Context, Method, MethodConfig
+from agiqa_bench.registry import method_registry
+
+if TYPE_CHECKING:
+    from agiqa_bench.data.dataset import Dataset
+
+
+def make_plan(request: RunRequest, say: Callable[[str], None] = lambda line: None) -> Plan:  # noqa: ARG005
+    """Decide what runs: read the annotations, split, resolve methods and weights, and compute every cell's key.
+
+    Args:
+        request: What was asked for.
+        say: Gets one line before anything is downloaded.
+
+    Raises:
+        AgiqaError: The request cannot be met: unknown names, settings that are not valid, data that are not there.
+    """
+    specs = _requested_methods(request)
+    dataset = open_dataset(request.dataset, request.data_root, annotations_only=request.annotations_only)
+    rule, splits = _splits(request, dataset)
+    _check_targets(request, dataset)
+    forgiving = "all" in request.methods
+    classes, unusable = _load_methods(specs, forgiving=forgiving)
+    rows = [row for spec in specs if spec.name in classes for row in _rows(spec, classes[spec.name])]
+    # Importing torch takes seconds, which a comparison that never uses it does not pay.
+    light = not any(map(may_use_torch, classes.values()))
+    device = "cpu" if light and request.device == "auto" else resolve_device(request.device)
+    plan = Plan(request, dataset, rule, splits, [], device, say, unusable)
+    for row in rows:
+        try:
+            method = _plan_method(plan, row, classes[row.name])
+        except PluginError as error:
+            if not forgiving:
+                raise
+            unusable[row.name] = str(error)
+            continue
+        if all(method.label != other.label for other in plan.methods):
+            plan.methods.append(method)
+    looking = [method for method in plan.methods if method.cls.uses_images and method.skip is None]
+    if looking:
+        try:
+            plan.images_fingerprint = plan.images.fingerprint
+        except BadImageError as error:
+            for method in looking:
+                method.skip = str(error)
+    for method in plan.methods:
+        if method.skip is None:
+            _plan_cells(plan, method)
+    return plan
+
+
+def _check_targets(request: RunRequest, dataset: Dataset) -> None:
+    known = [target.name for target in dataset.targets]
+    for name in request.targets:
+        if name not in known:
+            raise UnknownNameError(f"target of {dataset.name}", name, known)
+
+
+def _requested_methods(request: RunRequest) -> list[MethodSpec]:
+    registry = method_registry()
+    specs: list[MethodSpec] = []
+    for text in request.methods:
+        if text == "all":
+            specs.extend(MethodSpec(name) for name in registry.names())
+            continue
+        spec = parse_method(text)
+        if spec.name not in registry:
+            registry.load(spec.name)  # raises, with suggestions
+        specs.append(spec)
+    if not specs:
+        raise ConfigError("no method was asked for: give --methods NAME,NAME or --methods all")
+    names = {spec.name for spec in specs}
+    for name in request.settings:
+        if name not in names:
+            raise UnknownNameError("method in --set", name, names, "(it must be among --methods)")
+    return specs
+
+
+def _splits(request: RunRequest, dataset: Dataset) -> tuple[SplitRule, tuple[Split, ...]]:
+    if request.splits_file is not None:
+        from agiqa_bench.evaluation.split_file import import_splits
+
+        imported = import_splits(
+            request.splits_file, dataset.samples, dataset=dataset.name, fingerprint=dataset.fingerprint
+        )
+        return imported.rule, imported.splits
+    splits = make_splits(dataset.samples, dataset.name, request.split, request.repeats, request.seed)
+    return request.split, splits
+
+
+def _load_methods(specs: list[MethodSpec], *, forgiving: bool) -> tuple[dict[str, type[Method]], dict[str, str]]:
+    """The methods' classes, and why some cannot be loaded; only "all" forgives that."""
+    classes, unusable = {}, {}
+    for spec in specs:
+        try:
+            classes[spec.name] = method_registry().load(spec.name)
+        except PluginError as error:
+            if not forgiving:
+                raise
+            unusable[spec.name] = str(error)
+    return classes, unusable
+
+
+def _rows(spec: MethodSpec, cls: type[Method]) -> list[MethodSpec]:
+    """The rows that were asked for: one, or with `name[ablation]` each of the ablation table."""
+    if spec.ablation is None:
+        return [spec]
+    if not cls.ablations:
+        raise ConfigError(f"method '{spec.name}' has no ablations: leave out [ablation]")
+    if spec.ablation == EVERY_ABLATION:
+        return [replace(spec, ablation=row) for row in cls.ablations]
+    if spec.ablation not in cls.ablations:
+        hint = f"(see 'agiqa-bench methods info {spec.name}')"
+        raise UnknownNameError(f"ablation of {spec.name}", spec.ablation, cls.ablations, hint)
+    return [spec]
+
+
+def _plan_method(plan: Plan, spec: MethodSpec, cls: type[Method]) -> PlannedMethod:
+    """Resolve settings, targets and weights of one row, whose ablation is one of the method's."""
+    request, dataset = plan.request, plan.dataset
+    ablation = dict(cls.ablations[spec.ablation]) if spec.ablation is not None else {}
+    given = request.settings.get(spec.name, {}) | dict(spec.settings)
+    preset = dataset.preset if request.preset == "auto" else request.preset
+    base = dict(cls.presets.get(preset, {}))
+    if request.backbone is not None and "backbone" in cls.Config.model_fields:
+        base["backbone"] = request.backbone
+    values = base | ablation | given
+    config = _config(cls, spec.name, values)
+    targets = tuple(
+        target.name
+        for target in dataset.targets
+        if target.judges(cls.targets) and (not request.targets or target.name in request.targets)
+    )
+    context = Context(
+        dataset=dataset.name,
+        targets=targets,
+        mos_ranges={target.name: target.mos_range for target in dataset.targets},
+        device=plan.device,
+        precision=request.precision,
+        batch_size=request.batch_size,
+        # The key of zero-shot scores holds no seed, so there is none to draw from.
+        shared_seed=shared_seed(plan, cls) if cls.trainable else 0,
+        selection=request.select,
+        offline=request.offline,
+        deterministic=request.deterministic,
+    )
+    inline = [spec.ablation] if spec.ablation is not None else []
+    inline += [f"{key}={value}" for key, value in given.items()]
+    suffix = f"[{','.join(inline)}]" if inline else ""
+    method = PlannedMethod(spec.name + suffix, cls.title + suffix, cls, config, context)
+    method.preset = preset if cls.presets.get(preset) else ""
+    asked = {*ablation, *given} | ({"backbone"} if request.backbone is not None else set())
+    method.skip = _skip_reason(plan, method)
+    try:
+        method.skip = method.skip or cls.skip(config, context)
+        if method.skip is None:
+            _resolve_weights(method, values, asked, stand_ins=request.stand_ins)
+        if method.skip is None:
+            own = " ".join(cls.note(method.config, context).split())
+            method.note = "; ".join(filter(None, (method.note, own)))
+    except AgiqaError:
+        raise
+    except Exception as error:  # a method's own code may fail in any way
+        text = f"{type(error).__name__}: {error}"
+        raise PluginError(f"method '{spec.name}' cannot be planned: {' '.join(text.split())}") from error
+    return method
+
+
+def _config(cls: type[Method], name: str, values: dict[str, Any]) -> MethodConfig:
+    try:
+        return cls.Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"method '{name}': {explain_validation(error, cls.Config)}") from error
+
+
+def _skip_reason(plan: Plan, method: PlannedMethod) -> str | None:
+    dataset, request = plan.dataset, plan.request
+    if not method.context.targets:
+        rated = ", ".join(target.name for target in dataset.targets)
+        wanted = f"; --targets asks for {', '.join(request.targets)}" if request.targets else ""
+        predicted = ", ".join(method.cls.targets).replace("*", "anything")
+        return f"predicts {predicted}; {dataset.name} rates {rated}{wanted}"
+    if method.cls.uses_images:
+        if dataset.annotations_only:
+            return "needs images; --annotations-only was given"
+        if not dataset.has_images:
+            missing = dataset.missing_images
+            remedy = f"get them with 'agiqa-bench datasets download {dataset.name}' or give --data-root"
+            if not dataset.sources:
+                remedy = "mend the paths, or give the images' folder with --data-root"
+            found = f"{len(missing)} of {len(dataset.samples)} are missing (first: {missing[0]})"
+            return f"needs images, and {found}; {remedy}"
+    return None
+
+
+def _resolve_weights(method: PlannedMethod, values: dict[str, Any], asked: set[str], *, stand_ins: bool) -> None:
+    """Find the weights; where the real ones cannot be had, take the stand-in under its own name, or skip.
+
+    Weights that the user asked for by name have no stand-in: the row would carry the one's name and the other's
+    numbers.
+    """
+    cls = method.cls
+    try:
+        method.weights = cls.weights(method.config, method.context)
+    except WeightsUnavailableError as unavailable:
+        method.skip = str(unavailable)
+        if not stand_ins or not unavailable.stand_in or asked & unavailable.stand_in.keys():
+            return
+        config = _config(cls, method.label, values | unavailable.stand_in)
+        try:
+            method.weights = cls.weights(config, method.context)
+        except WeightsUnavailableError as also:
+            method.skip = f"{unavailable}; its stand-in neither: {also}"
+            return
+        method.config, method.note, method.skip = config, str(unavailable), None
+    marks = [weights.stand_in for weights in method.weights if weights.stand_in]
+    if marks:
+        mark = f" ({', '.join(dict.fromkeys(marks))})"
+        method.label += mark
+        method.display += mark
+
+
+def _plan_cells(plan: Plan, method: PlannedMethod) -> None:
+    method.code = code_digest(method.cls)
+    request, cls = plan.request, method.cls
+    common: dict[str, Any] = {
+        "format": FORMAT,
+        "method": cls.name,
+        "code": method.code.sources,
+        "libraries": method.code.libraries,
+        "config": method.config.model_dump(mode="json"),
+        "weights": [weights.digest for weights in method.weights],
+        "annotations": plan.dataset.fingerprint,
+        "images": plan.images_fingerprint if cls.uses_images else None,
+        "targets": list(method.context.targets),
+        # All of them: a method with an auxiliary task learns from more than its own targets.
+        "mos_ranges": {name: list(limits) for name, limits in method.context.mos_ranges.items()},
+        "precision": method.context.precision,
+    }
+    if not cls.trainable:
+        method.score_components = common
+        method.score_key = key_of(common)
+    for split in plan.splits:
+        components = common | {"split": split.digest}
+        if cls.trainable:
+            components |= {
+                "selection": request.select if cls.selects_epoch else None,
+                "seed": cell_seed(plan, method, split.repeat),
+                "batch_size": request.batch_size,
+            }
+        method.cells.append(PlannedCell(split.repeat, key_of(components), components))
