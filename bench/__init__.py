@@ -9,13 +9,25 @@ if __name__ == "bench":
 
 __version__ = "0.1.0"
 
-__all__ = ["Context", "Dataset", "Images", "Method", "MethodConfig", "Samples", "Target", "Weights", "__version__"]
+__all__ = [
+    "Context",
+    "Dataset",
+    "Images",
+    "Method",
+    "MethodConfig",
+    "Samples",
+    "Target",
+    "Weights",
+    "__version__",
+    "load_model",
+]
 
 if TYPE_CHECKING:
     from agiqa_bench.data.dataset import Dataset, Target
     from agiqa_bench.data.image_cache import Images
     from agiqa_bench.data.samples import Samples
     from agiqa_bench.method import Context, Method, MethodConfig, Weights
+    from agiqa_bench.saved import load_model
 
 _HOMES = {
     "Context": "agiqa_bench.method",
@@ -26,6 +38,7 @@ _HOMES = {
     "Samples": "agiqa_bench.data.samples",
     "Target": "agiqa_bench.data.dataset",
     "Weights": "agiqa_bench.method",
+    "load_model": "agiqa_bench.saved",
 }
 
 

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from agiqa_bench import __version__
-from agiqa_bench.cli import datasets, methods, report, run, splits
+from agiqa_bench.cli import attention, datasets, methods, report, run, score, splits
 from agiqa_bench.errors import AgiqaError
 
 # Typer brings click along under changing names; its own BadParameter leads to the base of all usage errors.
@@ -74,6 +74,8 @@ def start(arguments: list[str]) -> int:
 
 app.command("run")(run.run)
 app.command("report")(report.report)
+app.command("score")(score.score)
+app.command("attention")(attention.attention)
 app.add_typer(methods.app, name="methods")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(splits.app, name="splits")
