@@ -1,0 +1,78 @@
+"""Continuation: what a killed training needs to go on from a finished epoch as if nothing had happened."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agiqa_bench.atomic import write_bytes
+from agiqa_bench.errors import ConfigError
+
+DEFAULT_SECONDS = 20.0
+"""A finished epoch is worth writing down when this much work would be lost; AGIQA_CHECKPOINT_SECONDS changes it."""
+
+_DIGEST = hashlib.sha256().digest_size
+
+
+class Continuation:
+    """A file in a cell's scratch folder, which survives a kill and goes with the folder when the cell is finished.
+
+    Its first bytes are the SHA-256 of the others: torch reads a file of altered numbers without a complaint.
+    """
+
+    def __init__(self, folder: Path | None, name: str) -> None:
+        """Remember where.
+
+        Args:
+            folder: The cell's scratch folder; None outside a run: nothing is written then.
+            name: Of the training, for methods that train several models.
+
+        Raises:
+            ConfigError: AGIQA_CHECKPOINT_SECONDS is not a number.
+        """
+        self._file = folder / f"{name}.pt" if folder is not None else None
+        self._seconds = _seconds()
+        self._last = time.monotonic()
+
+    def load(self) -> dict[str, Any] | None:
+        """The state that was written last, on the CPU; None if there is none or it is damaged: training begins anew."""
+        if self._file is None:
+            return None
+        try:
+            content = self._file.read_bytes()
+        except OSError:
+            return None
+        if hashlib.sha256(memoryview(content)[_DIGEST:]).digest() != content[:_DIGEST]:
+            return None
+        buffer = io.BytesIO(content)
+        buffer.seek(_DIGEST)
+        state: dict[str, Any] = torch.load(buffer, map_location="cpu", weights_only=True)
+        return state
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write the state after an epoch, if enough work has gone in since the last time.
+
+        Raises:
+            StoreError: The file system refuses.
+        """
+        if self._file is None or time.monotonic() - self._last < self._seconds:
+            return
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        content = buffer.getvalue()
+        write_bytes(self._file, hashlib.sha256(content).digest() + content)
+        self._last = time.monotonic()
+
+
+def _seconds() -> float:
+    text = os.environ.get("AGIQA_CHECKPOINT_SECONDS", str(DEFAULT_SECONDS))
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ConfigError(f"AGIQA_CHECKPOINT_SECONDS is '{text}': set it to a number of seconds") from error

@@ -1,0 +1,71 @@
+"""What the training loop asks of a method: a model, a loss, and how good the model is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from agiqa_bench.evaluation.metrics import krcc, plcc, srcc
+
+Shared = Mapping[str, torch.Tensor]
+
+
+class Learner(ABC):
+    """One method on one set of training samples.
+
+    Attributes:
+        model: All that is learnt, and nothing else: its `state_dict` is what is kept per epoch and saved in the end.
+    """
+
+    model: nn.Module
+
+    def groups(self) -> Iterable[tuple[float, Iterable[nn.Parameter]]]:
+        """Parameters with the factor on their learning rate."""
+        return [(1.0, self.model.parameters())]
+
+    def shared(self) -> Shared:
+        """What a step needs once, whatever its samples are: features of texts that do not depend on the image."""
+        return {}
+
+    @abstractmethod
+    def loss(self, positions: npt.NDArray[np.int64], epoch: int, shared: Shared) -> torch.Tensor:
+        """Mean loss of some training samples, a scalar.
+
+        Args:
+            positions: Positions among the training samples, (b,).
+            epoch: Counted from 0. Views of an image are drawn by `agiqa_bench.training.views`, from a seed, the epoch
+                and the row, so that they depend on nothing else.
+            shared: From `shared`, in this step.
+        """
+
+    @abstractmethod
+    def validate(self) -> float | None:
+        """How good the model is on the validation samples, higher is better; None if that is not defined."""
+
+
+def agreement(scores: npt.NDArray[np.float64], mos: npt.NDArray[np.float64], *, sum_all: bool = False) -> float | None:
+    """What an epoch is chosen by.
+
+    Args:
+        scores: (n, n_targets).
+        mos: (n, n_targets).
+        sum_all: If True SRCC + PLCC + KRCC, otherwise SRCC, each summed over the targets.
+
+    Returns:
+        None if a correlation is not defined, e.g. because all scores are alike.
+    """
+    metrics: tuple[Any, ...] = (srcc, plcc, krcc) if sum_all else (srcc,)
+    total = 0.0
+    for column in range(mos.shape[1]):
+        for metric in metrics:
+            value = metric(scores[:, column], mos[:, column])
+            if value is None:
+                return None
+            total += value
+    return total

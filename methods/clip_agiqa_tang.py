@@ -1,0 +1,271 @@
+"""CLIP-AGIQA of Tang et al. (2024): a regressor on a frozen CLIP's image feature and six learnt text features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn import functional as F
+
+import agiqa_bench.backbones.clip
+import agiqa_bench.training.views
+from agiqa_bench.backbones.clip import ClipBackbone, load
+from agiqa_bench.backbones.spec import resolve
+from agiqa_bench.backbones.text import ContextTexts, require_plain_text
+from agiqa_bench.data.samples import Samples
+from agiqa_bench.data.source_digest import source_digest
+from agiqa_bench.errors import CheckpointError
+from agiqa_bench.method import Context, Method, MethodConfig, Weights
+from agiqa_bench.training import views
+from agiqa_bench.training.learner import Learner, Shared, agreement
+from agiqa_bench.training.loop import seed_weights
+from agiqa_bench.training.loop import train as run_training
+from agiqa_bench.training.memory import in_batches
+from agiqa_bench.training.pixels import open_pixels
+from agiqa_bench.training.precision import arithmetic
+from agiqa_bench.training.recipe import Recipe
+from agiqa_bench.training.view_features import ViewFeatures
+
+CATEGORIES = ("terrible", "bad", "poor", "average", "good", "perfect")
+
+
+class CLIPAGIQATang(Method):
+    """Multi-category learnable prompts and regression (ICPR 2024; arXiv 2408.15098).
+
+    Both encoders of a CLIP are frozen. Learnt are 16 context vectors before six category words, and a regressor on the
+    image feature and the six text features, one model per target. The image's prompt is not an input.
+    """
+
+    name = "clip_agiqa_tang"
+    title = "CLIP-AGIQA (Tang et al.)"
+    summary = "learnt context of six category words and a regressor on a frozen CLIP"
+    targets = ("quality", "authenticity")
+    selects_epoch = True
+    citation = """@inproceedings{tang2024clipagiqa,
+  title = {{CLIP-AGIQA}: Boosting the Performance of {AI}-Generated Image Quality Assessment with {CLIP}},
+  author = {Tang, Zhenchen and Wang, Zichuan and Peng, Bo and Dong, Jing},
+  booktitle = {International Conference on Pattern Recognition},
+  year = {2024},
+  note = {arXiv:2408.15098}
+}"""
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "quick": {"backbone": "demo-vit", "epochs": 30, "learning_rate": 0.05, "hidden": 128, "n_ctx": 8}
+    }
+    ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "full": {},
+        "without learnt context": {"n_ctx": 0},
+    }
+
+    class Config(MethodConfig):
+        """The paper's settings."""
+
+        backbone: str = Field(default="ViT-B-16:openai", description="the CLIP")
+        n_ctx: int = Field(default=16, ge=0, description="context vectors that all categories share; 0: words alone")
+        categories: tuple[str, ...] = Field(default=CATEGORIES, min_length=1, description="words of the text features")
+        hidden: int = Field(default=512, ge=1, description="width of the regressor's hidden layer")
+        dropout: float = Field(default=0.5, ge=0, lt=1, description="before both layers of the regressor")
+        epochs: int = Field(default=100, ge=1, description="the first one warms up")
+        batch_size: int = Field(default=32, ge=1, description="images per step")
+        learning_rate: float = Field(default=0.002, gt=0, description="of SGD with momentum 0.9, cosine schedule")
+        weight_decay: float = Field(default=5e-4, ge=0, description="on context and regressor")
+        warm_up_rate: float = Field(default=1e-5, gt=0, description="learning rate of the first epoch")
+        scale: tuple[float, float] = Field(default=(0.08, 1.0), description="share of the area that a crop keeps")
+
+    @classmethod
+    def weights(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:
+        """The CLIP that `config` names, fetched if it may be."""
+        assert isinstance(config, cls.Config)
+        backbone = resolve(config.backbone, context.offline)
+        return (Weights(backbone.name, backbone.digest, backbone.stand_in),)
+
+    def prepare(self) -> None:
+        """Load the CLIP."""
+        self._clip()
+
+    def fit(self, train: Samples, validation: Samples | None = None) -> Self:
+        """Train one model per target by SGD on the raw MOS; the epoch with the best SRCC on `validation` is kept."""
+        config = self.config
+        recipe = Recipe(
+            config.epochs,
+            config.batch_size,
+            config.learning_rate,
+            "sgd",
+            weight_decay=config.weight_decay,
+            schedule="cosine",
+            warm_up_epochs=1,
+            warm_up_rate=config.warm_up_rate,
+        )
+        features = self._view_features(train)
+        held_back = None if validation is None else self._image_features(validation)
+        self._networks, self.history = {}, []
+        for target in self.context.targets:
+            seed_weights(self.context, target)
+            network = self._networks[target] = self._network()
+            learner = _RegressionLearner(network, target, train, features, validation, held_back, self.context)
+            history = run_training(
+                learner, len(train), recipe, self.context, validate=validation is not None, name=target
+            )
+            column = float(self.context.targets.index(target))
+            self.history += [{"target": column} | entry for entry in history]
+        return self
+
+    def predict(self, samples: Samples) -> npt.NDArray[np.float64]:
+        """Predicted MOS of each target, float64 (n, n_targets)."""
+        features = self._image_features(samples)
+        return np.stack([_scores(self._networks[target], features) for target in self.context.targets], axis=1)
+
+    def state(self) -> Mapping[str, torch.Tensor]:
+        """Context and regressor of each target."""
+        return {
+            f"{target}.{name}": tensor
+            for target, network in self._networks.items()
+            for name, tensor in network.state_dict().items()
+        }
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> Self:
+        """Take over context and regressor of each target."""
+        self._networks = {target: self._network() for target in self.context.targets}
+        wanted = {f"{target}.{name}" for target, network in self._networks.items() for name in network.state_dict()}
+        try:
+            if wanted != state.keys():
+                raise RuntimeError("other names")
+            for target, network in self._networks.items():
+                network.load_state_dict({name: state[f"{target}.{name}"] for name in network.state_dict()})
+                network.eval()
+        except RuntimeError as error:
+            raise CheckpointError(f"{self.name}: the saved tensors do not fit these settings and this CLIP") from error
+        return self
+
+    def _clip(self) -> ClipBackbone:
+        context = self.context
+        return load(resolve(self.config.backbone, context.offline), context.device, context.precision)
+
+    def _network(self) -> CategoryRegressor:
+        clip = self._clip()
+        require_plain_text(clip.model, clip.tokenizer, self.name)
+        return CategoryRegressor(clip, self.config).to(clip.device)
+
+    def _image_features(self, samples: Samples) -> torch.Tensor:
+        """Features of whole images, the shorter side resized and the middle cut out, (n, width), length 1 each."""
+        clip, context = self._clip(), self.context
+        images = clip.resized(samples.images)
+        features = clip.encode_image(images, batch_size=context.batch_size, progress=context.progress)
+        return torch.from_numpy(features).to(clip.device)
+
+    def _view_features(self, samples: Samples) -> ViewFeatures:
+        """Features of the training views of all images of the data set, shared by targets and repeats.
+
+        The views' seed is that of the run, not of the repeat. No rating has a part in them.
+        """
+        clip, config, context = self._clip(), self.config, self.context
+        everything = samples.images.everything
+        pixels = open_pixels(everything, context.device)
+        rows = np.arange(len(everything))
+        preprocess = clip.resolved.preprocess
+
+        def encode(epoch: int) -> npt.NDArray[np.float32]:
+            uniform = views.draws(context.shared_seed, epoch, rows, 23)
+            boxes = views.random_resized_crops(uniform[:, :22], pixels.sizes, config.scale)
+
+            def features(positions: npt.NDArray[np.int64]) -> torch.Tensor:
+                parts = [views.resized(pixels.image(int(row)), boxes[row], preprocess.size) for row in positions]
+                images = views.mirrored(torch.stack(parts), uniform[positions, 22] < 0.5)
+                with arithmetic(context.device, context.precision):
+                    found = clip.model.encode_image(views.normalized(images, preprocess.mean, preprocess.std))
+                return F.normalize(found.float(), dim=-1)
+
+            what = f"encoding the views of epoch {epoch + 1}/{config.epochs}"
+            size = 4 * (context.batch_size or config.batch_size)
+            return in_batches(features, len(rows), size, context.device, context.progress, what).numpy()
+
+        modules = (agiqa_bench.backbones.clip, agiqa_bench.training.views)
+        code = source_digest([Path(__file__), *(Path(str(module.__file__)) for module in modules)])
+        parts = {
+            "images": everything.fingerprint,
+            "weights": clip.resolved.digest,
+            "code": code,
+            "torch": torch.__version__,
+            "seed": context.shared_seed,
+            "scale": config.scale,
+            "precision": context.precision,
+            "device": torch.device(context.device).type,
+        }
+        return ViewFeatures(parts, encode)
+
+
+class CategoryRegressor(nn.Module):
+    """Text features of the categories behind learnt vectors, and an MLP on them and the image feature (section 3).
+
+    1,844,225 parameters on ViT-B/16.
+    """
+
+    def __init__(self, clip: ClipBackbone, config: Any) -> None:
+        """Draw context from N(0, 0.02), as CoOp does, and the regressor as torch does."""
+        super().__init__()
+        width = clip.model.positional_embedding.shape[1]
+        self.context = nn.Parameter(0.02 * torch.randn(config.n_ctx, width)) if config.n_ctx else None
+        phrases = [f"{category}." for category in config.categories]
+        self._texts = ContextTexts(clip.model, clip.tokenizer, phrases, config.n_ctx)
+        self.regressor = nn.Sequential(
+            nn.Dropout(config.dropout),
+            nn.Linear(clip.width * (1 + len(phrases)), config.hidden),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden, 1),
+        )
+
+    def texts(self) -> torch.Tensor:
+        """Features of the categories, each of length 1, one after another: (categories * width,)."""
+        return F.normalize(self._texts.encode(self.context), dim=-1).flatten()
+
+    def forward(self, images: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
+        """Predicted MOS (n,) of image features (n, width) of length 1, with `texts`."""
+        both = torch.cat([images, texts.to(images.dtype).expand(len(images), -1)], dim=1)
+        return self.regressor(both).float()[:, 0]  # type: ignore[no-any-return]
+
+
+def _scores(network: CategoryRegressor, features: torch.Tensor) -> npt.NDArray[np.float64]:
+    with torch.inference_mode():
+        found: npt.NDArray[np.float64] = network(features, network.texts()).double().cpu().numpy()
+    return found
+
+
+class _RegressionLearner(Learner):
+    """Mean squared error to the raw MOS of one target."""
+
+    model: CategoryRegressor
+
+    def __init__(
+        self,
+        network: CategoryRegressor,
+        target: str,
+        samples: Samples,
+        features: ViewFeatures,
+        validation: Samples | None,
+        held_back: torch.Tensor | None,
+        context: Context,
+    ) -> None:
+        self.model = network
+        self._features, self._rows, self._device = features, samples.rows, context.device
+        self._mos = torch.from_numpy(samples.mos_of(target)).float().to(context.device)
+        self._held_back = held_back
+        self._wanted = None if validation is None else validation.mos_of(target)
+
+    def shared(self) -> Shared:
+        return {"texts": self.model.texts()}
+
+    def loss(self, positions: npt.NDArray[np.int64], epoch: int, shared: Shared) -> torch.Tensor:
+        features = self._features.epoch(epoch)[self._rows[positions]]
+        images = torch.from_numpy(features).to(self._device)
+        return F.mse_loss(self.model(images, shared["texts"]), self._mos[torch.from_numpy(positions).to(self._device)])
+
+    def validate(self) -> float | None:
+        assert self._held_back is not None
+        assert self._wanted is not None
+        return agreement(_scores(self.model, self._held_back)[:, None], self._wanted[:, None])

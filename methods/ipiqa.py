@@ -1,0 +1,422 @@
+"""IP-IQA (Qu et al. 2024): an image and its prompt together, through CLIP's two encoders and a cross-modality pool."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from open_clip.modified_resnet import ModifiedResNet
+from pydantic import Field
+from torch import nn
+from torch.nn import functional as F
+
+from agiqa_bench.backbones.checkpoint import file_digest
+from agiqa_bench.backbones.clip import ClipBackbone, load
+from agiqa_bench.backbones.spec import resolve
+from agiqa_bench.backbones.text import encode_embeddings, require_plain_text
+from agiqa_bench.backbones.vision import AttentionPool, feature_map, require_vit, resize_positions
+from agiqa_bench.data.samples import Samples
+from agiqa_bench.errors import CheckpointError, ConfigError, WeightsUnavailableError
+from agiqa_bench.method import Context, Method, MethodConfig, Weights
+from agiqa_bench.methods.image2prompt import Image2Prompt, pretrain, read_encoder
+from agiqa_bench.training import views
+from agiqa_bench.training.learner import Learner, Shared, agreement
+from agiqa_bench.training.loop import seed_weights
+from agiqa_bench.training.loop import train as run_training
+from agiqa_bench.training.memory import in_batches
+from agiqa_bench.training.pixels import Pixels, open_pixels
+from agiqa_bench.training.precision import arithmetic
+from agiqa_bench.training.recipe import Recipe
+
+ON_TRAINING_PART = "Image2Prompt on the training part"
+
+
+class IPIQA(Method):
+    """Bringing textual prompt to AI-generated image quality assessment (ICME 2024; arXiv 2403.18714).
+
+    The image encoder of a CLIP is fine-tuned. Its last feature map is read twice: by CLIP's own attention pool, and by
+    a second pool that the embedding of the image's prompt asks (integral prompt). The prompt's embedding is read at a
+    learnt token, [QA]. A head predicts all targets together from both. On a Vision Transformer the patch tokens are the
+    feature map, and the class token stands for CLIP's own pool.
+    """
+
+    name = "ipiqa"
+    title = "IP-IQA"
+    summary = "CLIP image encoder fine-tuned, with a cross-modality pool asked by the prompt"
+    targets = ("quality", "alignment")
+    uses_prompt = True
+    selects_epoch = True
+    citation = """@inproceedings{qu2024ipiqa,
+  title = {Bringing Textual Prompt to {AI}-Generated Image Quality Assessment},
+  author = {Qu, Bowen and Li, Haohui and Gao, Wei},
+  booktitle = {IEEE International Conference on Multimedia and Expo},
+  year = {2024},
+  note = {arXiv:2403.18714}
+}"""
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "quick": {
+            "backbone": "demo-rn",
+            "resolution": 64,
+            "epochs": 8,
+            "batch_size": 16,
+            "learning_rate": 1e-3,
+            "head_factor": 10.0,
+            "image2prompt_epochs": 2,
+            "image2prompt_rate": 1e-4,
+            "image2prompt_threshold": 0.0,
+        }
+    }
+    ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "CLIP regressor": {"image2prompt": False, "integral_prompt": False, "qa_token": False},
+        "Image2Prompt": {"image2prompt": True, "integral_prompt": False, "qa_token": False},
+        "integral prompt": {"image2prompt": False, "integral_prompt": True, "qa_token": False},
+        "Image2Prompt + integral prompt": {"image2prompt": True, "integral_prompt": True, "qa_token": False},
+        "all with [QA]": {"image2prompt": True, "integral_prompt": True, "qa_token": True},
+    }
+
+    class Config(MethodConfig):
+        """The paper's settings; what depends on `variant` is None and may be set."""
+
+        variant: Literal["paper", "official"] = Field(
+            default="paper",
+            description="official: AdamW, head rate x10, MLP head, batch 32, and the token table, text positions and "
+            "text projection learn in place of [QA]",
+        )
+        backbone: str = Field(default="RN50:openai", description="the CLIP")
+        resolution: int = Field(default=512, ge=32, description="both sides of the image, in pixels")
+        integral_prompt: bool = Field(default=True, description="the cross-modality pool asked by the prompt")
+        qa_token: bool = Field(default=True, description="learn the token at which the prompt's embedding is read")
+        image2prompt: bool = Field(default=False, description="begin with an image encoder pretrained on prompts")
+        image2prompt_weights: str = Field(
+            default="", description="its file; empty: pretrain on the training part's own images and prompts"
+        )
+        image2prompt_epochs: int = Field(default=5, ge=1, description="where it is pretrained here")
+        image2prompt_rate: float = Field(default=1e-6, gt=0, description="learning rate of that; not published")
+        image2prompt_threshold: float = Field(
+            default=0.35, description="pairs with a lower cosine of CLIP's own features are left out of that"
+        )
+        head: Literal["linear", "mlp"] | None = Field(default=None, description="paper: linear; official: mlp")
+        head_factor: float | None = Field(default=None, gt=0, description="on the head's rate; paper: 1, official: 10")
+        dropout: float = Field(default=0.5, ge=0, lt=1, description="before both layers of the mlp head")
+        epochs: int = Field(default=100, ge=1, description="passes over the training part")
+        batch_size: int | None = Field(default=None, ge=1, description="images per step; paper: 40, official: 32")
+        learning_rate: float = Field(default=1e-5, gt=0, description="constant")
+
+    @classmethod
+    def weights(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:
+        """The CLIP that `config` names, fetched if it may be, and the image encoder of Image2Prompt."""
+        assert isinstance(config, cls.Config)
+        backbone = resolve(config.backbone, context.offline)
+        found = [Weights(backbone.name, backbone.digest, backbone.stand_in)]
+        if config.image2prompt and config.image2prompt_weights:
+            file = Path(config.image2prompt_weights).expanduser()
+            if not file.is_file():
+                raise WeightsUnavailableError(f"image2prompt_weights: {file} does not exist; name a file")
+            found.append(Weights(f"Image2Prompt:{file.name}", file_digest(file)))
+        elif config.image2prompt:
+            found.append(Weights("Image2Prompt:training part", "", ON_TRAINING_PART))
+        return tuple(found)
+
+    @classmethod
+    def note(cls, config: MethodConfig, context: Context) -> str:  # noqa: ARG003
+        """Say what the whole method lacks."""
+        assert isinstance(config, cls.Config)
+        if config.integral_prompt and config.qa_token and not config.image2prompt:
+            return "without Image2Prompt, whose weights were not published"
+        return ""
+
+    def prepare(self) -> None:
+        """Load the CLIP."""
+        self._clip()
+
+    def fit(self, train: Samples, validation: Samples | None = None) -> Self:
+        """Fine-tune on the raw MOS of all targets together.
+
+        The epoch with the largest SRCC + PLCC + KRCC on `validation`, summed over the targets, is kept.
+        """
+        config, official = self.config, self.config.variant == "official"
+        seed_weights(self.context)
+        self._network = IPIQANetwork(self._clip(), config, len(self.context.targets), self._encoder(train))
+        recipe = Recipe(
+            config.epochs,
+            config.batch_size or (32 if official else 40),
+            config.learning_rate,
+            "adamw" if official else "adam",
+            drop_last=official,
+        )
+        learner = _FineTuner(self, self._network, train, validation)
+        self.history = run_training(learner, len(train), recipe, self.context, validate=validation is not None)
+        return self
+
+    def predict(self, samples: Samples) -> npt.NDArray[np.float64]:
+        """Predicted MOS, float64 (n, n_targets)."""
+        return self._scores(_Inputs(self, self._network, samples))
+
+    def attention(self, samples: Samples) -> npt.NDArray[np.float32] | None:
+        """Attention of the cross-modality pool's heads over the image, (n, heads, side, side) (the paper's figure 3).
+
+        A head's weights and the one of the mean token, which is left out, sum to 1. None without integral prompt.
+        """
+        network = self._network
+        if network.cross_pool is None:
+            return None
+        inputs = _Inputs(self, network, samples)
+
+        def weights(positions: npt.NDArray[np.int64]) -> torch.Tensor:
+            return network.attention(inputs.images(positions), inputs.texts(positions))
+
+        found = in_batches(weights, len(samples), self._batch, self.context.device).numpy()
+        side = round(found.shape[-1] ** 0.5)
+        return np.asarray(found.reshape(*found.shape[:2], side, side), dtype=np.float32)
+
+    def state(self) -> Mapping[str, torch.Tensor]:
+        """The image encoder, both pools, the head, and what is learnt of the text encoder."""
+        return self._network.state_dict()
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> Self:
+        """Take over a fine-tuned network of the same settings."""
+        self._network = IPIQANetwork(self._clip(), self.config, len(self.context.targets))
+        try:
+            self._network.load_state_dict(dict(state))
+        except RuntimeError as error:
+            raise CheckpointError(f"{self.name}: the saved tensors do not fit these settings and this CLIP") from error
+        self._network.eval()
+        return self
+
+    @property
+    def _batch(self) -> int:
+        return self.context.batch_size or self.config.batch_size or 32
+
+    def _clip(self) -> ClipBackbone:
+        context = self.context
+        clip = load(resolve(self.config.backbone, context.offline), context.device, context.precision)
+        require_plain_text(clip.model, clip.tokenizer, self.name)
+        return clip
+
+    def _encoder(self, train: Samples) -> Mapping[str, torch.Tensor] | None:
+        """Weights of the image encoder behind Image2Prompt; None where training begins with CLIP's own."""
+        config = self.config
+        if not config.image2prompt:
+            return None
+        if config.image2prompt_weights:
+            return read_encoder(Path(config.image2prompt_weights).expanduser())
+        settings = Image2Prompt(
+            epochs=config.image2prompt_epochs,
+            batch_size=self._batch,
+            learning_rate=config.image2prompt_rate,
+            threshold=config.image2prompt_threshold,
+        )
+        return pretrain(self._clip(), train, settings, self.context)
+
+    def _scores(self, inputs: _Inputs) -> npt.NDArray[np.float64]:
+        network, context = self._network, self.context
+
+        def score(positions: npt.NDArray[np.int64]) -> torch.Tensor:
+            with arithmetic(context.device, context.precision):
+                return network(inputs.images(positions), inputs.texts(positions))  # type: ignore[no-any-return]
+
+        found = in_batches(score, inputs.count, 2 * self._batch, context.device, context.progress)
+        return np.asarray(found.double().numpy(), dtype=np.float64)
+
+
+class IPIQANetwork(nn.Module):
+    """All that is fine-tuned: image encoder, pools, head, and parts of the text encoder, whose rest stays frozen.
+
+    81,918,306 parameters in the official variant on RN50 at 512 pixels with two targets.
+    """
+
+    def __init__(
+        self, clip: ClipBackbone, config: Any, n_targets: int, encoder: Mapping[str, torch.Tensor] | None = None
+    ) -> None:
+        """Copy what is trained out of a loaded CLIP, which stays as it is.
+
+        Args:
+            clip: The backbone.
+            config: The method's settings.
+            n_targets: Number of outputs.
+            encoder: Weights of the image encoder in place of CLIP's own.
+
+        Raises:
+            ConfigError: The resolution does not fit the image encoder.
+        """
+        super().__init__()
+        self._clip = [clip.model]  # in a list: its frozen weights are none of this module's
+        official, width = config.variant == "official", clip.width
+        self.visual: Any = copy.deepcopy(clip.model.visual).requires_grad_(True)
+        if encoder is not None:
+            self.visual.load_state_dict(dict(encoder))
+        channels, heads, grid = self._to_resolution(config.resolution)
+        self.cross_pool = (
+            AttentionPool(grid * grid, channels, heads, width, query=width) if config.integral_prompt else None
+        )
+        text = clip.model
+        learns_text = config.integral_prompt and official
+        self.qa: nn.Parameter | None = None
+        if config.integral_prompt and config.qa_token and not official:
+            self.qa = nn.Parameter(text.token_embedding.weight[clip.tokenizer.eot_token_id].detach().clone())
+        self.positions = _copied(text.positional_embedding) if learns_text else None
+        self.projection = _copied(text.text_projection) if learns_text else None
+        self.tokens = _copied(text.token_embedding.weight) if learns_text and config.qa_token else None
+        inputs = 2 * width if config.integral_prompt else width
+        kind = config.head or ("mlp" if official else "linear")
+        self.head = _mlp(inputs, n_targets, config.dropout) if kind == "mlp" else nn.Linear(inputs, n_targets)
+        self.head_factor = config.head_factor or (10.0 if official else 1.0)
+        # Convolutions are faster on channels that lie together, as decoded images have them.
+        self.to(clip.device).visual.to(memory_format=torch.channels_last)
+
+    def _to_resolution(self, resolution: int) -> tuple[int, int, int]:
+        """Resize the position embedding; channels and heads of the feature map's pool, and its side in cells."""
+        visual = self.visual
+        if isinstance(visual, ModifiedResNet):
+            patch, pool = 32, visual.attnpool
+            own = AttentionPool((resolution // patch) ** 2, pool.k_proj.in_features, pool.num_heads, visual.output_dim)
+            state = pool.state_dict()
+            state["positional_embedding"] = resize_positions(state["positional_embedding"], resolution // patch)
+            own.load_state_dict(state)
+            visual.attnpool = nn.Identity()
+            self.own_pool: AttentionPool | None = own
+            channels, heads = pool.k_proj.in_features, pool.num_heads
+        else:
+            require_vit(visual, IPIQA.name)
+            patch, self.own_pool = visual.patch_size[0], None
+            resized = resize_positions(visual.positional_embedding.detach(), resolution // patch)
+            visual.positional_embedding = nn.Parameter(resized.clone())
+            channels, heads = visual.transformer.width, visual.transformer.resblocks[0].attn.num_heads
+        if resolution % patch:
+            raise ConfigError(f"ipiqa: resolution={resolution} is not a multiple of {patch}, as this CLIP needs")
+        return channels, heads, resolution // patch
+
+    def forward(self, images: torch.Tensor, texts: torch.Tensor | None) -> torch.Tensor:
+        """Predicted MOS (n, n_targets) of normalised images with their prompts' embeddings (n, width)."""
+        cells, features = feature_map(self.visual, images)
+        if self.own_pool is not None:
+            features = self.own_pool(cells)
+        if self.cross_pool is not None:
+            assert texts is not None
+            features = torch.cat([features, self.cross_pool(cells, texts)], dim=-1)  # type: ignore[list-item]
+        return self.head(features).float()  # type: ignore[no-any-return]
+
+    def attention(self, images: torch.Tensor, texts: torch.Tensor | None) -> torch.Tensor:
+        """Weights of the cross-modality pool without those of the mean token, (n, heads, cells)."""
+        assert self.cross_pool is not None
+        cells, _ = feature_map(self.visual, images)
+        return self.cross_pool.weights(cells, texts)[..., 1:]
+
+    @property
+    def learns_text(self) -> bool:
+        """Whether an embedding of a prompt changes with training."""
+        return any(part is not None for part in (self.qa, self.tokens, self.positions, self.projection))
+
+    def encode(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Embeddings (n, width) of prompts given as tokens (n, length), read at the end token or [QA] in its place."""
+        (clip,) = self._clip
+        table = clip.token_embedding.weight if self.tokens is None else self.tokens
+        embeddings, ends = F.embedding(tokens, table), tokens.argmax(dim=1)
+        if self.qa is not None:
+            place = torch.arange(tokens.shape[1], device=tokens.device) == ends[:, None]
+            embeddings = torch.where(place[..., None], self.qa, embeddings)
+        return encode_embeddings(clip, embeddings, ends, positions=self.positions, projection=self.projection)
+
+
+def _copied(parameter: torch.Tensor) -> nn.Parameter:
+    return nn.Parameter(parameter.detach().clone())
+
+
+def _mlp(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Dropout(dropout), nn.Linear(inputs, inputs), nn.Tanh(), nn.Dropout(dropout), nn.Linear(inputs, outputs)
+    )
+
+
+class _Inputs:
+    """Images and prompts of some samples as a network takes them."""
+
+    def __init__(self, method: IPIQA, network: IPIQANetwork, samples: Samples) -> None:
+        self.count = len(samples)
+        self._network, self._context = network, method.context
+        self._clip = method._clip()
+        self._preprocess = self._clip.resolved.preprocess
+        self._size = method.config.resolution
+        images = samples.images.at(self._size, resize="exact", crop="none")
+        self._pixels: Pixels = open_pixels(images, method.context.device)
+        self._wanted = network.cross_pool is not None
+        if self._wanted:
+            self._prompts = _Prompts(self._clip, samples.prompts)
+            self._encoded = None if network.learns_text and torch.is_grad_enabled() else self._all_texts()
+
+    def images(self, positions: npt.NDArray[np.int64], mirror: npt.NDArray[np.bool_] | None = None) -> torch.Tensor:
+        """Normalised, (b, 3, resolution, resolution)."""
+        whole = np.tile(np.array([0, 0, self._size, self._size]), (len(positions), 1))
+        pixels = self._pixels.crops(positions, whole)
+        if mirror is not None:
+            pixels = views.mirrored(pixels, mirror)
+        return views.normalized(pixels, self._preprocess.mean, self._preprocess.std)
+
+    def texts(self, positions: npt.NDArray[np.int64]) -> torch.Tensor | None:
+        """Embeddings of the prompts, (b, width); each distinct prompt is encoded once."""
+        if not self._wanted:
+            return None
+        if self._encoded is not None:
+            return self._encoded[torch.from_numpy(self._prompts.number[positions]).to(self._encoded.device)]
+        distinct, places = np.unique(self._prompts.number[positions], return_inverse=True)
+        return self._network.encode(self._prompts.batch(distinct))[torch.from_numpy(places)]
+
+    def _all_texts(self) -> torch.Tensor:
+        def encode(numbers: npt.NDArray[np.int64]) -> torch.Tensor:
+            with arithmetic(self._context.device, self._context.precision):
+                return self._network.encode(self._prompts.batch(numbers))
+
+        encoded = in_batches(encode, self._prompts.count, 256, self._context.device, what="encoding prompts")
+        return encoded.to(self._context.device)
+
+
+class _Prompts:
+    """Distinct prompts as tokens, and which each sample has."""
+
+    def __init__(self, clip: ClipBackbone, prompts: Sequence[str]) -> None:
+        distinct = sorted(set(prompts))
+        place = {prompt: index for index, prompt in enumerate(distinct)}
+        self.number = np.array([place[prompt] for prompt in prompts], dtype=np.int64)
+        self.count = len(distinct)
+        self._tokens = clip.tokenizer(distinct).to(clip.device)
+        self._lengths = (self._tokens.argmax(dim=1) + 1).cpu().numpy()
+
+    def batch(self, numbers: npt.NDArray[np.int64]) -> torch.Tensor:
+        """Tokens of some distinct prompts, cut behind the longest."""
+        rows: torch.Tensor = self._tokens[torch.from_numpy(numbers).to(self._tokens.device)]
+        return rows[:, : int(self._lengths[numbers].max())]
+
+
+class _FineTuner(Learner):
+    """Mean squared error to the raw MOS of all targets; images mirrored with probability 0.5."""
+
+    model: IPIQANetwork
+
+    def __init__(self, method: IPIQA, network: IPIQANetwork, samples: Samples, validation: Samples | None) -> None:
+        self.model = network
+        self._method, self._validation = method, validation
+        self._seed, self._rows = method.context.seed, samples.rows
+        self._inputs = _Inputs(method, network, samples)
+        self._mos = torch.from_numpy(samples.mos).float().to(method.context.device)
+
+    def groups(self) -> Iterable[tuple[float, Iterable[nn.Parameter]]]:
+        head = set(self.model.head.parameters())
+        body = [parameter for parameter in self.model.parameters() if parameter not in head]
+        return [(1.0, body), (self.model.head_factor, self.model.head.parameters())]
+
+    def loss(self, positions: npt.NDArray[np.int64], epoch: int, shared: Shared) -> torch.Tensor:  # noqa: ARG002
+        mirror = views.draws(self._seed, epoch, self._rows[positions], 1)[:, 0] < 0.5
+        scores = self.model(self._inputs.images(positions, mirror), self._inputs.texts(positions))
+        return F.mse_loss(scores, self._mos[torch.from_numpy(positions).to(self._mos.device)])
+
+    def validate(self) -> float | None:
+        assert self._validation is not None
+        with torch.no_grad():
+            inputs = _Inputs(self._method, self.model, self._validation)
+        scores = self._method._scores(inputs)
+        return agreement(scores, self._validation.mos, sum_all=True)
