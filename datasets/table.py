@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import math
-import zipfile
 from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from agiqa_bench.data.dataset import Dataset, Fault, Target
-from agiqa_bench.errors import DataError, DataNotFoundError
+from agiqa_bench.data.tables import as_text, read_table, refuse_duplicates
+from agiqa_bench.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_DELIMITERS = ",;\t|"
 _SHOWN = 60
 """How many characters of a name a message shows."""
 
@@ -56,7 +54,7 @@ class TableDataset(Dataset):
         """
         super().__init__(root, annotations_only=annotations_only)
         self.path = path
-        self._table, ranges = _interpret(_load(path), path)
+        self._table, ranges = _interpret(read_table(path), path)
         # Class data of other data sets; here the file decides.
         self.name = self.title = path.stem
         self.targets = tuple(Target(target, mos_range or found) for target, found in ranges.items())
@@ -111,86 +109,11 @@ class TableDataset(Dataset):
         return ""
 
 
-def _load(path: Path) -> pd.DataFrame:
-    """The table as it stands: column names as written, cells as text or as stored."""
-    if not path.is_file():
-        raise DataNotFoundError(f"table {path} does not exist; check the path")
-    if path.stat().st_size == 0:
-        raise DataError(f"table {path} is empty; it needs a header and at least one row")
-    reader = {".csv": _load_csv, ".tsv": _load_csv, ".parquet": _load_parquet, ".xlsx": _load_excel}.get(
-        path.suffix.lower()
-    )
-    if reader is None:
-        raise DataError(
-            f"table {path}: '{path.suffix}' is not a known kind of table; use .csv, .tsv, .parquet or .xlsx"
-        )
-    try:
-        return reader(path)
-    except UnicodeDecodeError as error:
-        raise DataError(f"table {path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile, csv.Error) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"table {path} cannot be read: {reason}") from error
-
-
-def _load_csv(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        header = file.readline()
-        delimiter = max(_DELIMITERS, key=header.count)
-        file.seek(0)
-        rows = [row for row in csv.reader(file, delimiter=delimiter, strict=True) if any(cell.strip() for cell in row)]
-    if not rows:
-        raise ValueError("it is empty; it needs a header and at least one row")
-    width = len(rows[0])
-    for number, row in enumerate(rows[1:], start=1):
-        if len(row) != width:
-            raise ValueError(
-                f"data row {number} has {len(row)} cells where the header has {width}; quote cells that hold "
-                f"'{delimiter}'"
-            )
-    table = pd.DataFrame(rows[1:], columns=rows[0], dtype=object)
-    if delimiter == ";":
-        # Spreadsheets that separate by semicolons do so because the comma is their decimal point.
-        for position, column in enumerate(table.columns):
-            if str(column).strip().lower().startswith("mos"):
-                table.isetitem(position, table.iloc[:, position].str.replace(",", ".").to_numpy())
-    return table
-
-
-def _load_parquet(path: Path) -> pd.DataFrame:
-    import pandas as pd
-    import pyarrow.parquet
-
-    names = pyarrow.parquet.read_schema(path).names
-    _refuse_duplicates(names, path)
-    return pd.read_parquet(path)
-
-
-def _load_excel(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    sheet = pd.read_excel(path, header=None, dtype=object, keep_default_na=False)
-    if sheet.empty:
-        raise ValueError("its first sheet is empty; it needs a header and at least one row")
-    table = sheet.iloc[1:].reset_index(drop=True)
-    table.columns = pd.Index([str(name) for name in sheet.iloc[0]])
-    return table
-
-
-def _refuse_duplicates(names: list[str], path: Path) -> None:
-    tidy = [name.strip().lower() for name in names]
-    twice = next((name for name in tidy if name and tidy.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(f"table {path} has the column '{twice}' twice; remove one")
-
-
 def _interpret(raw: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, dict[str, tuple[float, float]]]:
     """The table under the contract of `Dataset.read` (without `path`), and the range of MOS of each target."""
     import pandas as pd
 
-    _refuse_duplicates([str(name) for name in raw.columns], path)
+    refuse_duplicates([str(name) for name in raw.columns], path)
     raw = raw.rename(columns={name: str(name).strip().lower() for name in raw.columns}).reset_index(drop=True)
     there = ", ".join(name for name in raw.columns if name) or "none"
     for column in ("image", "prompt"):
@@ -207,15 +130,15 @@ def _interpret(raw: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, dict[str, t
         raise DataError(f"table {path} has both 'mos' and 'mos_quality', which mean the same; remove one")
     if raw.empty:
         raise DataError(f"table {path} has a header and no rows")
-    image = _text(raw["image"])
+    image = as_text(raw["image"])
     if (image == "").any():
         raise DataError(f"table {path}: data row {int((image == '').to_numpy().argmax()) + 1} names no image")
-    prompt = _text(raw["prompt"])
+    prompt = as_text(raw["prompt"])
     table = pd.DataFrame({"image": image, "prompt": prompt})
     # Without a prompt nothing ties images together: each stands for itself.
     alone = prompt.where(prompt != "", image)
     group, generator = (
-        _text(raw[column]) if column in raw.columns else pd.Series("", index=raw.index)
+        as_text(raw[column]) if column in raw.columns else pd.Series("", index=raw.index)
         for column in ("group", "generator")
     )
     table["group"] = group.where(group != "", alone)
@@ -226,10 +149,6 @@ def _interpret(raw: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, dict[str, t
         table[f"mos_{target}"] = mos
         ranges[target] = (min(mos), max(mos))
     return table, ranges
-
-
-def _text(values: pd.Series) -> pd.Series:
-    return values.map(lambda value: "" if value is None or value != value else str(value).strip()).astype(str)
 
 
 def _mos(values: pd.Series, image: pd.Series, path: Path) -> list[float]:

@@ -28,6 +28,7 @@ from agiqa_bench.training.memory import in_batches
 from agiqa_bench.training.pixels import open_pixels
 from agiqa_bench.training.precision import arithmetic
 from agiqa_bench.training.recipe import Recipe
+from agiqa_bench.training.threads import threads_for
 
 QUALITY_PHRASES = ("good photo.", "bad photo.")
 ALIGNMENT_PHRASES = ("aligned photo.", "misaligned photo.")
@@ -135,7 +136,8 @@ class CLIPAGIQAFu(Method):
         self.network = self._build()
         learner = _PromptLearner(self, train, validation)
         recipe = Recipe(config.epochs, config.batch_size, config.learning_rate, patience=config.patience)
-        self.history = run_training(learner, len(train), recipe, self.context, validate=validation is not None)
+        with threads_for(self._clip().model):
+            self.history = run_training(learner, len(train), recipe, self.context, validate=validation is not None)
         return self
 
     def predict(self, samples: Samples) -> npt.NDArray[np.float64]:
@@ -143,7 +145,8 @@ class CLIPAGIQAFu(Method):
 
         The second task's image pass is not needed for it.
         """
-        return self.crop_scores(samples) * self.highest("quality")
+        with threads_for(self._clip().model):
+            return self.crop_scores(samples) * self.highest("quality")
 
     def state(self) -> Mapping[str, torch.Tensor]:
         """The prompts and the layers between the tasks."""

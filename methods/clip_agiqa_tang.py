@@ -30,6 +30,7 @@ from agiqa_bench.training.memory import in_batches
 from agiqa_bench.training.pixels import open_pixels
 from agiqa_bench.training.precision import arithmetic
 from agiqa_bench.training.recipe import Recipe
+from agiqa_bench.training.threads import threads_for
 from agiqa_bench.training.view_features import ViewFeatures
 
 CATEGORIES = ("terrible", "bad", "poor", "average", "good", "perfect")
@@ -55,7 +56,15 @@ class CLIPAGIQATang(Method):
   note = {arXiv:2408.15098}
 }"""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "quick": {"backbone": "demo-vit", "epochs": 30, "learning_rate": 0.05, "hidden": 128, "n_ctx": 8}
+        "quick": {
+            "backbone": "demo-vit",
+            "n_ctx": 8,
+            "hidden": 128,
+            "dropout": 0.1,
+            "epochs": 20,
+            "learning_rate": 0.02,
+            "scale": (0.5, 1.0),
+        }
     }
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "full": {},
@@ -101,24 +110,24 @@ class CLIPAGIQATang(Method):
             warm_up_epochs=1,
             warm_up_rate=config.warm_up_rate,
         )
-        features = self._view_features(train)
-        held_back = None if validation is None else self._image_features(validation)
-        self._networks, self.history = {}, []
-        for target in self.context.targets:
-            seed_weights(self.context, target)
-            network = self._networks[target] = self._network()
-            learner = _RegressionLearner(network, target, train, features, validation, held_back, self.context)
-            history = run_training(
-                learner, len(train), recipe, self.context, validate=validation is not None, name=target
-            )
-            column = float(self.context.targets.index(target))
-            self.history += [{"target": column} | entry for entry in history]
+        with threads_for(self._clip().model):
+            features = self._view_features(train)
+            held_back = None if validation is None else self._image_features(validation)
+            self._networks, self.history = {}, []
+            for column, target in enumerate(self.context.targets):
+                seed_weights(self.context, target)
+                network = self._networks[target] = self._network()
+                learner = _RegressionLearner(network, target, train, features, validation, held_back, self.context)
+                validate = validation is not None
+                history = run_training(learner, len(train), recipe, self.context, validate=validate, name=target)
+                self.history += [{"target": float(column)} | entry for entry in history]
         return self
 
     def predict(self, samples: Samples) -> npt.NDArray[np.float64]:
         """Predicted MOS of each target, float64 (n, n_targets)."""
-        features = self._image_features(samples)
-        return np.stack([_scores(self._networks[target], features) for target in self.context.targets], axis=1)
+        with threads_for(self._clip().model):
+            features = self._image_features(samples)
+            return np.stack([_scores(self._networks[target], features) for target in self.context.targets], axis=1)
 
     def state(self) -> Mapping[str, torch.Tensor]:
         """Context and regressor of each target."""

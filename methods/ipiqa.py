@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from agiqa_bench.backbones.checkpoint import file_digest
 from agiqa_bench.backbones.clip import ClipBackbone, load
 from agiqa_bench.backbones.spec import resolve
-from agiqa_bench.backbones.text import encode_embeddings, require_plain_text
+from agiqa_bench.backbones.text import DistinctPrompts, encode_embeddings, require_plain_text
 from agiqa_bench.backbones.vision import AttentionPool, feature_map, require_vit, resize_positions
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import CheckpointError, ConfigError, WeightsUnavailableError
@@ -32,6 +32,7 @@ from agiqa_bench.training.memory import in_batches
 from agiqa_bench.training.pixels import Pixels, open_pixels
 from agiqa_bench.training.precision import arithmetic
 from agiqa_bench.training.recipe import Recipe
+from agiqa_bench.training.threads import threads_for
 
 ON_TRAINING_PART = "Image2Prompt on the training part"
 
@@ -62,10 +63,11 @@ class IPIQA(Method):
         "quick": {
             "backbone": "demo-rn",
             "resolution": 64,
-            "epochs": 8,
+            "epochs": 5,
             "batch_size": 16,
-            "learning_rate": 1e-3,
-            "head_factor": 10.0,
+            "learning_rate": 3e-5,
+            "head_factor": 100.0,
+            "pool_init": "clip",
             "image2prompt_epochs": 2,
             "image2prompt_rate": 1e-4,
             "image2prompt_threshold": 0.0,
@@ -102,6 +104,14 @@ class IPIQA(Method):
         )
         head: Literal["linear", "mlp"] | None = Field(default=None, description="paper: linear; official: mlp")
         head_factor: float | None = Field(default=None, gt=0, description="on the head's rate; paper: 1, official: 10")
+        pool_init: Literal["random", "clip"] = Field(
+            default="random",
+            description="clip: the cross-modality pool begins with CLIP's own projections, so that the prompt attends "
+            "to the cells that CLIP finds like it; neither paper nor official code do that",
+        )
+        pool_factor: float = Field(
+            default=1.0, gt=0, description="on the rate of the cross-modality pool, which starts at random too"
+        )
         dropout: float = Field(default=0.5, ge=0, lt=1, description="before both layers of the mlp head")
         epochs: int = Field(default=100, ge=1, description="passes over the training part")
         batch_size: int | None = Field(default=None, ge=1, description="images per step; paper: 40, official: 32")
@@ -140,8 +150,6 @@ class IPIQA(Method):
         The epoch with the largest SRCC + PLCC + KRCC on `validation`, summed over the targets, is kept.
         """
         config, official = self.config, self.config.variant == "official"
-        seed_weights(self.context)
-        self._network = IPIQANetwork(self._clip(), config, len(self.context.targets), self._encoder(train))
         recipe = Recipe(
             config.epochs,
             config.batch_size or (32 if official else 40),
@@ -149,13 +157,17 @@ class IPIQA(Method):
             "adamw" if official else "adam",
             drop_last=official,
         )
-        learner = _FineTuner(self, self._network, train, validation)
-        self.history = run_training(learner, len(train), recipe, self.context, validate=validation is not None)
+        seed_weights(self.context)
+        with threads_for(self._clip().model):
+            self._network = IPIQANetwork(self._clip(), config, len(self.context.targets), self._encoder(train))
+            learner = _FineTuner(self, self._network, train, validation)
+            self.history = run_training(learner, len(train), recipe, self.context, validate=validation is not None)
         return self
 
     def predict(self, samples: Samples) -> npt.NDArray[np.float64]:
         """Predicted MOS, float64 (n, n_targets)."""
-        return self._scores(_Inputs(self, self._network, samples))
+        with threads_for(self._network):
+            return self._scores(_Inputs(self, self._network, samples))
 
     def attention(self, samples: Samples) -> npt.NDArray[np.float32] | None:
         """Attention of the cross-modality pool's heads over the image, (n, heads, side, side) (the paper's figure 3).
@@ -254,6 +266,8 @@ class IPIQANetwork(nn.Module):
         self.cross_pool = (
             AttentionPool(grid * grid, channels, heads, width, query=width) if config.integral_prompt else None
         )
+        if self.cross_pool is not None and config.pool_init == "clip":
+            self._start_from_clip(self.cross_pool)
         text = clip.model
         learns_text = config.integral_prompt and official
         self.qa: nn.Parameter | None = None
@@ -290,6 +304,27 @@ class IPIQANetwork(nn.Module):
         if resolution % patch:
             raise ConfigError(f"ipiqa: resolution={resolution} is not a multiple of {patch}, as this CLIP needs")
         return channels, heads, resolution // patch
+
+    @torch.no_grad()
+    def _start_from_clip(self, pool: AttentionPool) -> None:
+        """Let a prompt attend to a cell by the inner product of CLIP's embeddings of both, spread over the heads."""
+        if self.own_pool is not None:
+            values, out = self.own_pool.v_proj, self.own_pool.c_proj.weight
+            pool.k_proj.load_state_dict(values.state_dict())
+            pool.v_proj.load_state_dict(values.state_dict())
+            pool.c_proj.load_state_dict(self.own_pool.c_proj.state_dict())
+            pool.positional_embedding.copy_(self.own_pool.positional_embedding)
+        else:
+            out = self.visual.proj.T
+            for layer in (pool.k_proj, pool.v_proj):
+                nn.init.eye_(layer.weight)
+                nn.init.zeros_(layer.bias)
+            pool.c_proj.weight.copy_(out)
+            nn.init.zeros_(pool.c_proj.bias)
+            nn.init.zeros_(pool.positional_embedding)
+        # CLIP's embeddings have a length of about the root of their width; the prompt's counts as one of length 1.
+        pool.q_proj.weight.copy_(out.T / len(out) ** 0.5)
+        nn.init.zeros_(pool.q_proj.bias)
 
     def forward(self, images: torch.Tensor, texts: torch.Tensor | None) -> torch.Tensor:
         """Predicted MOS (n, n_targets) of normalised images with their prompts' embeddings (n, width)."""
@@ -336,7 +371,8 @@ def _mlp(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
 class _Inputs:
     """Images and prompts of some samples as a network takes them."""
 
-    def __init__(self, method: IPIQA, network: IPIQANetwork, samples: Samples) -> None:
+    def __init__(self, method: IPIQA, network: IPIQANetwork, samples: Samples, *, learning: bool = False) -> None:
+        """Open images and prompts; `learning`: the embeddings of prompts will change, and want gradients."""
         self.count = len(samples)
         self._network, self._context = network, method.context
         self._clip = method._clip()
@@ -346,8 +382,8 @@ class _Inputs:
         self._pixels: Pixels = open_pixels(images, method.context.device)
         self._wanted = network.cross_pool is not None
         if self._wanted:
-            self._prompts = _Prompts(self._clip, samples.prompts)
-            self._encoded = None if network.learns_text and torch.is_grad_enabled() else self._all_texts()
+            self._prompts = DistinctPrompts(self._clip.tokenizer, samples.prompts, self._clip.device)
+            self._encoded = None if learning and network.learns_text else self._all_texts()
 
     def images(self, positions: npt.NDArray[np.int64], mirror: npt.NDArray[np.bool_] | None = None) -> torch.Tensor:
         """Normalised, (b, 3, resolution, resolution)."""
@@ -375,23 +411,6 @@ class _Inputs:
         return encoded.to(self._context.device)
 
 
-class _Prompts:
-    """Distinct prompts as tokens, and which each sample has."""
-
-    def __init__(self, clip: ClipBackbone, prompts: Sequence[str]) -> None:
-        distinct = sorted(set(prompts))
-        place = {prompt: index for index, prompt in enumerate(distinct)}
-        self.number = np.array([place[prompt] for prompt in prompts], dtype=np.int64)
-        self.count = len(distinct)
-        self._tokens = clip.tokenizer(distinct).to(clip.device)
-        self._lengths = (self._tokens.argmax(dim=1) + 1).cpu().numpy()
-
-    def batch(self, numbers: npt.NDArray[np.int64]) -> torch.Tensor:
-        """Tokens of some distinct prompts, cut behind the longest."""
-        rows: torch.Tensor = self._tokens[torch.from_numpy(numbers).to(self._tokens.device)]
-        return rows[:, : int(self._lengths[numbers].max())]
-
-
 class _FineTuner(Learner):
     """Mean squared error to the raw MOS of all targets; images mirrored with probability 0.5."""
 
@@ -401,13 +420,16 @@ class _FineTuner(Learner):
         self.model = network
         self._method, self._validation = method, validation
         self._seed, self._rows = method.context.seed, samples.rows
-        self._inputs = _Inputs(method, network, samples)
+        self._inputs = _Inputs(method, network, samples, learning=True)
         self._mos = torch.from_numpy(samples.mos).float().to(method.context.device)
 
     def groups(self) -> Iterable[tuple[float, Iterable[nn.Parameter]]]:
-        head = set(self.model.head.parameters())
-        body = [parameter for parameter in self.model.parameters() if parameter not in head]
-        return [(1.0, body), (self.model.head_factor, self.model.head.parameters())]
+        fresh: list[tuple[float, nn.Module]] = [(self.model.head_factor, self.model.head)]
+        if self.model.cross_pool is not None:
+            fresh.append((self._method.config.pool_factor, self.model.cross_pool))
+        apart = {parameter for _, part in fresh for parameter in part.parameters()}
+        body = [parameter for parameter in self.model.parameters() if parameter not in apart]
+        return [(1.0, body), *((factor, part.parameters()) for factor, part in fresh)]
 
     def loss(self, positions: npt.NDArray[np.int64], epoch: int, shared: Shared) -> torch.Tensor:  # noqa: ARG002
         mirror = views.draws(self._seed, epoch, self._rows[positions], 1)[:, 0] < 0.5
@@ -416,7 +438,5 @@ class _FineTuner(Learner):
 
     def validate(self) -> float | None:
         assert self._validation is not None
-        with torch.no_grad():
-            inputs = _Inputs(self._method, self.model, self._validation)
-        scores = self._method._scores(inputs)
+        scores = self._method._scores(_Inputs(self._method, self.model, self._validation))
         return agreement(scores, self._validation.mos, sum_all=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import open_clip
 import torch
 from torch import nn
@@ -77,6 +79,29 @@ def encode_embeddings(
 def encode_tokens(model: Any, tokens: torch.Tensor) -> torch.Tensor:
     """Features of tokens (n, used length), as `open_clip.CLIP.encode_text` gives them for the full context length."""
     return encode_embeddings(model, model.token_embedding(tokens), tokens.argmax(dim=1))
+
+
+class DistinctPrompts:
+    """The distinct prompts of some samples as tokens.
+
+    Attributes:
+        count: Number of distinct prompts.
+        number: Which of them each sample has, int64 (n,).
+    """
+
+    def __init__(self, tokenizer: Any, prompts: Sequence[str], device: str) -> None:
+        """Tokenise each distinct prompt once; one that is too long is cut."""
+        distinct = sorted(set(prompts))
+        place = {prompt: index for index, prompt in enumerate(distinct)}
+        self.number = np.array([place[prompt] for prompt in prompts], dtype=np.int64)
+        self.count = len(distinct)
+        self._tokens: torch.Tensor = tokenizer(distinct).to(device)
+        self._lengths = (self._tokens.argmax(dim=1) + 1).cpu().numpy()
+
+    def batch(self, numbers: npt.NDArray[np.int64]) -> torch.Tensor:
+        """Tokens of some distinct prompts, int64 (b, length), cut behind the longest."""
+        rows = self._tokens[torch.from_numpy(numbers).to(self._tokens.device)]
+        return rows[:, : int(self._lengths[numbers].max())]
 
 
 class ContextTexts:

@@ -228,7 +228,7 @@ class Images(Sequence[Pixels]):
     @property
     def everything(self) -> Images:
         """The images of all rows of the data set that these are from, in its order."""
-        return self._cache.view(np.arange(len(self._cache)))
+        return Images(self._cache, np.arange(len(self._cache)), self._resizing)
 
     @property
     def fingerprint(self) -> str:

@@ -39,11 +39,11 @@ def from_table(path: Path) -> LooseFiles:
         DataNotFoundError: There is no such table.
         DataError: The table is malformed or has no rows or no column `image`, or a row names no image.
     """
-    from agiqa_bench.datasets.table import _load, _refuse_duplicates, _text
+    from agiqa_bench.data.tables import as_text, read_table, refuse_duplicates
 
-    raw = _load(path)
-    _refuse_duplicates([str(name) for name in raw.columns], path)
-    columns = {str(name).strip().lower(): _text(raw[name]).to_list() for name in raw.columns}
+    raw = read_table(path)
+    refuse_duplicates([str(name) for name in raw.columns], path)
+    columns = {str(name).strip().lower(): as_text(raw[name]).to_list() for name in raw.columns}
     if "image" not in columns:
         raise DataError(f"table {path} has no column 'image' (it has: {', '.join(filter(None, columns)) or 'none'})")
     names = columns["image"]

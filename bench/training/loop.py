@@ -57,7 +57,7 @@ def train(
     run = _Run(learner, n, recipe, context, name)
     file = Continuation(context.scratch, name)
     saved = file.load()
-    if saved is not None and saved["of"] == run.identity:
+    if saved is not None and saved.get("of") == run.identity:
         run.restore(saved)
     while run.epoch < recipe.epochs and not run.out_of_patience:
         run.one_epoch(validate=validate)
@@ -82,8 +82,8 @@ class _Run:
         self._learner, self._n, self._recipe, self._context, self._name = learner, n, recipe, context, name
         self._batch = context.batch_size or recipe.batch_size
         self._micro = self._batch
-        self._optimiser = build_optimiser(recipe, learner.groups())
         self._scaler = loss_scaler(context.device, context.precision)
+        self._optimiser = build_optimiser(recipe, learner.groups(), scaled=self._scaler.is_enabled())
         self._history: History = []
         self._best = _Best()
 

@@ -59,16 +59,21 @@ class Recipe:
         return 0.5 * self.learning_rate * (1.0 + math.cos(turn))
 
 
-def build_optimiser(recipe: Recipe, groups: Iterable[tuple[float, Iterable[nn.Parameter]]]) -> torch.optim.Optimizer:
+def build_optimiser(
+    recipe: Recipe, groups: Iterable[tuple[float, Iterable[nn.Parameter]]], *, scaled: bool = False
+) -> torch.optim.Optimizer:
     """The optimiser of a recipe.
 
     Args:
         recipe: What the paper says.
         groups: Parameters, each group with a factor on the learning rate, e.g. 10 for a head.
+        scaled: Whether a scaled loss may have a step left out (float16).
     """
     parameters = [{"params": list(group), "factor": factor} for factor, group in groups]
-    # One pass over each parameter, instead of one per operation: half a step's time for a small model on the CPU.
-    common: Mapping[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": True}
+    # Fused is one pass over each parameter, instead of one per operation: half a step's time for a small model on the
+    # CPU. But torch's fused SGD takes whatever is in memory for the momentum if its first step is left out.
+    fused = not (scaled and recipe.optimiser == "sgd")
+    common: Mapping[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": fused}
     if recipe.optimiser == "sgd":
         return torch.optim.SGD(parameters, momentum=recipe.momentum, **common)
     kind = torch.optim.Adam if recipe.optimiser == "adam" else torch.optim.AdamW
