@@ -286,6 +286,50 @@ def test_resized_is_computed_once_for_all_rows(
     np.testing.assert_array_equal(cache.view([3, 0]).resized(16)[1:], first)
 
 
+def test_images_at_a_size_are_a_sequence_like_any_other(paths: list[Path], folder: Path) -> None:
+    cache = ImageCache(paths, folder)
+    view = cache.view([4, 0, 4])
+    small = view.at(16)
+    assert not (folder / "images").exists()  # nothing is read before it is needed
+    assert small.uniform_size == (16, 16)
+    np.testing.assert_array_equal(small.sizes, [(16, 16)] * 3)
+    for got, image in zip(small, view, strict=True):
+        np.testing.assert_array_equal(got, torchvision_resized(image, 16, "shorter", "bicubic"))
+        assert not got.flags.writeable
+    np.testing.assert_array_equal(small[1:][0], small[1])
+    np.testing.assert_array_equal(small.resized(8), view.resized(8))
+    with pytest.raises(ConfigError, match="not positive"):
+        view.at(0)
+    with pytest.raises(ConfigError, match="not square"):
+        view.at(16, crop="none")[0]
+
+
+def test_stacked_images_are_one_array_without_a_copy(tmp_path: Path, folder: Path) -> None:
+    paths = render(tmp_path / "set", [(12, 9)] * 3)
+    view = ImageCache([paths[0], *paths], folder).view([3, 0, 1])
+    array, places = view.stacked
+    assert array.shape == (3, 12, 9, 3)  # the file that two rows share is there once
+    assert places.tolist() == [2, 0, 0]
+    assert not array.flags.writeable
+    for place, image in zip(places, view, strict=True):
+        np.testing.assert_array_equal(array[place], image)
+        assert np.shares_memory(array[place], image)
+
+
+def test_stacked_images_at_a_size_come_from_all_rows(paths: list[Path], folder: Path) -> None:
+    view = ImageCache(paths, folder).view([4, 1])
+    array, places = view.at(8).stacked
+    assert array.shape == (5, 8, 8, 3)
+    np.testing.assert_array_equal(array[places], view.resized(8))
+
+
+def test_everything_and_fingerprint_are_those_of_the_data_set(paths: list[Path], folder: Path) -> None:
+    cache = ImageCache(paths, folder)
+    part = cache.view([3, 1])
+    assert [image.shape[:2] for image in part.everything] == SIZES
+    assert part.fingerprint == part.everything.fingerprint == cache.fingerprint
+
+
 def test_resizing_refuses_what_has_no_meaning(paths: list[Path], folder: Path) -> None:
     view = ImageCache(paths, folder).view([0])
     with pytest.raises(ConfigError, match="not square"):
