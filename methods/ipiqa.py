@@ -280,8 +280,7 @@ class IPIQANetwork(nn.Module):
         kind = config.head or ("mlp" if official else "linear")
         self.head = _mlp(inputs, n_targets, config.dropout) if kind == "mlp" else nn.Linear(inputs, n_targets)
         self.head_factor = config.head_factor or (10.0 if official else 1.0)
-        # Convolutions are faster on channels that lie together, as decoded images have them.
-        self.to(clip.device).visual.to(memory_format=torch.channels_last)
+        self.to(clip.device)
 
     def _to_resolution(self, resolution: int) -> tuple[int, int, int]:
         """Resize the position embedding; channels and heads of the feature map's pool, and its side in cells."""
