@@ -15,7 +15,10 @@ from agiqa_bench.atomic import write_bytes
 from agiqa_bench.errors import ConfigError
 
 DEFAULT_SECONDS = 20.0
-"""A finished epoch is worth writing down when this much work would be lost; AGIQA_CHECKPOINT_SECONDS changes it."""
+"""A finished epoch is worth writing down when this much work would be lost; AGIQA_CHECKPOINT_SECONDS changes it, and 0
+writes every epoch down."""
+
+_SHARE = 20
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -38,6 +41,7 @@ class Continuation:
         """
         self._file = folder / f"{name}.pt" if folder is not None else None
         self._seconds = _seconds()
+        self._cost = 0.0
         self._last = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
@@ -61,13 +65,17 @@ class Continuation:
         Raises:
             StoreError: The file system refuses.
         """
-        if self._file is None or time.monotonic() - self._last < self._seconds:
+        started = time.monotonic()
+        # A large model takes seconds to write down: never more than a twentieth of the time goes there.
+        wanted = max(self._seconds, _SHARE * self._cost) if self._seconds else 0.0
+        if self._file is None or started - self._last < wanted:
             return
         buffer = io.BytesIO()
         torch.save(state, buffer)
         content = buffer.getvalue()
         write_bytes(self._file, hashlib.sha256(content).digest() + content)
         self._last = time.monotonic()
+        self._cost = self._last - started
 
 
 def _seconds() -> float:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from agiqa_bench.errors import TrainingError
+from agiqa_bench.errors import PredictionError, TrainingError
 from agiqa_bench.method import Context
 from agiqa_bench.seeds import derive_seed
 from agiqa_bench.training.continuation import Continuation
@@ -136,7 +136,10 @@ class _Run:
         entry = {"epoch": self.epoch, "loss": loss, "learning_rate": rate, "micro_batch": self._micro}
         if validate:
             model.eval()
-            value = self._learner.validate()
+            try:
+                value = self._learner.validate()
+            except PredictionError as error:
+                raise TrainingError(f"after epoch {self.epoch} the model is broken: {error}") from error
             entry["validation"] = math.nan if value is None else float(value)
             if value is not None and value > self._best.value:
                 kept = {key: tensor.clone() for key, tensor in model.state_dict().items()}
