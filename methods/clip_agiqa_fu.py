@@ -185,7 +185,7 @@ class CLIPAGIQAFu(Method):
         owners = np.repeat(np.arange(len(samples)), [len(grid) for grid in grids])
         boxes = np.concatenate(grids)
         with torch.inference_mode(), arithmetic(context.device, context.precision):
-            texts = network.texts()["quality"]
+            texts = network.texts(with_aux=False)["quality"]
 
         def score(chosen: npt.NDArray[np.int64]) -> torch.Tensor:
             crops = views.normalized(pixels.crops(owners[chosen], boxes[chosen]), config.mean, config.std)
@@ -281,10 +281,10 @@ class PromptedCLIP:
         self._main = ContextTexts(clip.model, clip.tokenizer, QUALITY_PHRASES, config.n_ctx)
         self._aux = ContextTexts(clip.model, clip.tokenizer, ALIGNMENT_PHRASES, config.n_ctx)
 
-    def texts(self) -> dict[str, torch.Tensor]:
+    def texts(self, *, with_aux: bool = True) -> dict[str, torch.Tensor]:
         """Normalised features of each task's two classes, (2, embed_dim); they do not depend on the image."""
         tasks = {"quality": (self._main, self.prompts.main)}
-        if self.prompts.aux is not None:
+        if self.prompts.aux is not None and with_aux:
             tasks["alignment"] = (self._aux, self.prompts.aux)
         return {
             name: F.normalize(texts.encode(prompts.context, self._inserted(list(prompts.text))), dim=-1)

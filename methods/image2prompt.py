@@ -27,13 +27,14 @@ from torch.nn import functional as F
 from agiqa_bench.atomic import write_bytes
 from agiqa_bench.backbones.clip import ClipBackbone
 from agiqa_bench.data.samples import Samples
-from agiqa_bench.errors import ConfigError, DataError, WeightsUnavailableError
+from agiqa_bench.errors import AgiqaError, ConfigError, DataError, WeightsUnavailableError
 from agiqa_bench.method import Context
 from agiqa_bench.training import views
 from agiqa_bench.training.learner import Learner, Shared
 from agiqa_bench.training.loop import train
 from agiqa_bench.training.pixels import open_pixels
 from agiqa_bench.training.recipe import Recipe
+from agiqa_bench.training.threads import threads_for
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,10 @@ def pretrain(
     Raises:
         ConfigError: No pair is above the threshold.
     """
-    learner = _PromptMatcher(clip, pairs, settings.threshold, context)
     recipe = Recipe(settings.epochs, settings.batch_size, settings.learning_rate)
-    train(learner, learner.count, recipe, context, validate=False, name="image2prompt")
+    with threads_for(clip.model):
+        learner = _PromptMatcher(clip, pairs, settings.threshold, context)
+        train(learner, learner.count, recipe, context, validate=False, name="image2prompt")
     return learner.model.state_dict()
 
 
@@ -164,4 +166,8 @@ def _tell(done: int, total: int, what: str) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except AgiqaError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(2) from None

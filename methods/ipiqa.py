@@ -255,13 +255,19 @@ class IPIQANetwork(nn.Module):
 
         Raises:
             ConfigError: The resolution does not fit the image encoder.
+            WeightsUnavailableError: `encoder` is that of another CLIP.
         """
         super().__init__()
         self._clip = [clip.model]  # in a list: its frozen weights are none of this module's
         official, width = config.variant == "official", clip.width
         self.visual: Any = copy.deepcopy(clip.model.visual).requires_grad_(True)
         if encoder is not None:
-            self.visual.load_state_dict(dict(encoder))
+            try:
+                self.visual.load_state_dict(dict(encoder))
+            except RuntimeError as error:
+                raise WeightsUnavailableError(
+                    "image2prompt_weights: the image encoder does not fit this CLIP; pretrain one with the same --backbone"
+                ) from error
         channels, heads, grid = self._to_resolution(config.resolution)
         self.cross_pool = (
             AttentionPool(grid * grid, channels, heads, width, query=width) if config.integral_prompt else None

@@ -18,7 +18,17 @@ print("LOADED", *sorted(sys.modules))
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["methods", "list"], ["datasets", "list"], ["run", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["methods", "list"],
+        ["datasets", "list"],
+        ["run", "--help"],
+        ["score", "--help"],
+        ["attention", "--help"],
+    ],
+)
 def test_no_heavy_import(arguments):
     done = subprocess.run(
         [sys.executable, "-c", LOOK.format(arguments=arguments)], capture_output=True, text=True, check=True, timeout=60

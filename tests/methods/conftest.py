@@ -1,0 +1,95 @@
+"""The demo data set, whole and as a slice that a trained method learns from in a second."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from agiqa_bench.data.image_cache import ImageCache
+from agiqa_bench.data.samples import Samples
+from agiqa_bench.method import Context, Method
+
+TARGETS = ("quality", "alignment")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A table of images and ratings, and a cache folder that AGIQA_CACHE names as well."""
+
+    table: pd.DataFrame
+    images: ImageCache
+    cache: Path
+
+    def samples(self, targets: Sequence[str] = TARGETS, **columns: Any) -> Samples:
+        """All rows, with some columns in place of the table's."""
+        return Samples(self.table.assign(**columns), targets, self.images)
+
+    def context(self, targets: Sequence[str] = TARGETS, **changes: Any) -> Context:
+        return Context(**{
+            "dataset": "demo",
+            "targets": tuple(targets),
+            "mos_ranges": dict.fromkeys(TARGETS, (0.0, 5.0)),
+            "selection": "last",
+            "offline": True,
+        } | changes)  # fmt: skip
+
+    def method(self, cls: type[Method], targets: Sequence[str] = TARGETS, **settings: Any) -> Any:
+        """A method with its quick preset, some settings changed."""
+        return cls(quick(cls, **settings), self.context(targets))
+
+
+def quick(cls: type[Method], **settings: Any) -> Any:
+    values: Mapping[str, Any] = cls.presets["quick"]
+    return cls.Config(**{**values, **settings})
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """All 360 rows; what is rendered and decoded serves all modules.
+
+    Torch computes on one thread, as the methods themselves do with the demo CLIPs: on a busy machine the steps of so
+    small a network would mostly wait for the other threads.
+    """
+    import torch
+
+    from agiqa_bench.datasets.demo import Demo
+
+    cache = tmp_path_factory.getbasetemp() / "demo-cache"
+    before = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AGIQA_CACHE", str(cache))
+        torch.set_num_threads(1)
+        table = Demo().samples
+        yield Bench(table, ImageCache(list(table["path"])), cache)
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def few(demo: Bench) -> Bench:
+    """40 rows of all generators and prompts."""
+    table = demo.table.iloc[::9].reset_index(drop=True)
+    return Bench(table, ImageCache(list(table["path"])), demo.cache)
+
+
+@pytest.fixture
+def recipe_of(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`recipe_of(method, samples)`: recipe and learner that `fit` hands to the training loop, which does nothing."""
+
+    def catch(method: Any, samples: Samples) -> tuple[Any, Any]:
+        caught: list[Any] = []
+
+        def run_training(learner: Any, n: int, recipe: Any, context: Context, **options: Any) -> list[Any]:
+            caught.append((recipe, learner))
+            return []
+
+        with monkeypatch.context() as patch:
+            patch.setattr(f"{type(method).__module__}.run_training", run_training)
+            method.fit(samples)
+        return caught[0]
+
+    return catch
