@@ -139,6 +139,11 @@ class Method(ABC):
         return ()
 
     @classmethod
+    def weights_to_predict(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:
+        """Those of `weights` that a saved model still needs, because they are not part of its `state`."""
+        return cls.weights(config, context)
+
+    @classmethod
     def note(cls, config: MethodConfig, context: Context) -> str:  # noqa: ARG003
         """What a reader of the table must know about a row with these settings, in one line; empty if nothing."""
         return ""

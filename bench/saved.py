@@ -108,6 +108,7 @@ def save_model(method: Method, path: Path, *, weights: Sequence[Weights] = ()) -
         raise CheckpointError(f"method '{method.name}' cannot be saved: it implements no state() and restore()")
     context = method.context
     used = weights or type(method).weights(method.config, context)
+    needed = {each.name for each in type(method).weights_to_predict(method.config, context)}
     # Views that share memory would be refused; a copy of what was trained is cheap.
     content = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()})
     facts = SavedModel(
@@ -123,7 +124,9 @@ def save_model(method: Method, path: Path, *, weights: Sequence[Weights] = ()) -
             mos_ranges=dict(context.mos_ranges),
             precision=context.precision,
         ),
-        weights=tuple(SavedWeights(name=w.name, digest=w.digest, stand_in=w.stand_in) for w in used),
+        weights=tuple(
+            SavedWeights(name=w.name, digest=w.digest, stand_in=w.stand_in) for w in used if w.name in needed
+        ),
         tensors_sha256=hashlib.sha256(content).hexdigest(),
     )
     files = _beside(path, _TENSORS), _beside(path, _FACTS)
@@ -343,7 +346,7 @@ def _check_weights(cls: type[Method], config: MethodConfig, context: Context, sa
         remedy = ' (--backbone architecture:FILE names another place; in Python settings={"backbone": ...})'
     needed = ", ".join(f"{weights.name} (sha256 {weights.digest[:12]}...)" for weights in saved.weights) or "no weights"
     try:
-        found = cls.weights(config, context)
+        found = cls.weights_to_predict(config, context)
     except WeightsUnavailableError as error:
         raise WeightsUnavailableError(f"model {stem} was fitted on {needed}: {error}{remedy}") from error
     if [weights.digest for weights in found] != [weights.digest for weights in saved.weights]:

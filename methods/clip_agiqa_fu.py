@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 from torch import nn
 from torch.nn import functional as F
 
@@ -18,7 +18,7 @@ from agiqa_bench.backbones.text import ContextTexts, require_plain_text
 from agiqa_bench.backbones.vision import encode_image, require_vit
 from agiqa_bench.data.image_cache import Images, require_minimum_size
 from agiqa_bench.data.samples import Samples
-from agiqa_bench.errors import CheckpointError
+from agiqa_bench.errors import CheckpointError, ConfigError
 from agiqa_bench.method import Context, Method, MethodConfig, Weights
 from agiqa_bench.training import views
 from agiqa_bench.training.learner import Learner, Shared, agreement
@@ -101,7 +101,7 @@ class CLIPAGIQAFu(Method):
         mean: tuple[float, float, float] = Field(
             default=(0.485, 0.456, 0.406), description="channel means taken out of the image: ImageNet's, not CLIP's"
         )
-        std: tuple[float, float, float] = Field(
+        std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
             default=(0.229, 0.224, 0.225), description="channel standard deviations"
         )
 
@@ -145,8 +145,9 @@ class CLIPAGIQAFu(Method):
 
         The second task's image pass is not needed for it.
         """
+        lowest, highest = self.scale("quality")
         with threads_for(self._clip().model):
-            return self.crop_scores(samples) * self.highest("quality")
+            return lowest + (highest - lowest) * self.crop_scores(samples)
 
     def state(self) -> Mapping[str, torch.Tensor]:
         """The prompts and the layers between the tasks."""
@@ -161,9 +162,16 @@ class CLIPAGIQAFu(Method):
             raise CheckpointError(f"{self.name}: the saved prompts do not fit these settings and this CLIP") from error
         return self
 
-    def highest(self, target: str) -> float:
-        """Highest possible MOS, which stands for a score of 1; 1 where the data set does not say."""
-        return self.context.mos_ranges.get(target, (0.0, 1.0))[1]
+    def scale(self, target: str) -> tuple[float, float]:
+        """The MOS that stand for scores of 0 and 1: the lowest and the highest possible.
+
+        Raises:
+            ConfigError: The data set does not say.
+        """
+        lowest, highest = self.context.mos_ranges.get(target, (0.0, 0.0))
+        if not lowest < highest:
+            raise ConfigError(f"{self.name}: the range of the {target} MOS is not known; give it in Context.mos_ranges")
+        return lowest, highest
 
     def images(self, samples: Samples) -> Images:
         """The images that crops are taken from.
@@ -185,12 +193,12 @@ class CLIPAGIQAFu(Method):
         owners = np.repeat(np.arange(len(samples)), [len(grid) for grid in grids])
         boxes = np.concatenate(grids)
         with torch.inference_mode(), arithmetic(context.device, context.precision):
-            texts = network.texts(with_aux=False)["quality"]
+            texts, visual = network.texts(with_aux=False)["quality"], network.prompts.visual()
 
         def score(chosen: npt.NDArray[np.int64]) -> torch.Tensor:
             crops = views.normalized(pixels.crops(owners[chosen], boxes[chosen]), config.mean, config.std)
             with arithmetic(context.device, context.precision):
-                return network.probability(crops, network.prompts.visual(), texts)
+                return network.probability(crops, visual, texts)
 
         # Crops of a test image need less memory than those of a step, which keep their history.
         size = 4 * (context.batch_size or config.batch_size)
@@ -215,7 +223,7 @@ class TaskPrompts(nn.Module):
         vision: Tokens behind the image's patches, for each layer (n_ctx, vision width); may be empty.
     """
 
-    def __init__(self, n_ctx: int, text: tuple[int, int], vision: tuple[int, int], config: Any) -> None:
+    def __init__(self, n_ctx: int, text: tuple[int, int], vision: tuple[int, int], config: CLIPAGIQAFu.Config) -> None:
         """Draw tokens from N(0, 0.02), as CoOp and the authors' code do.
 
         Args:
@@ -243,7 +251,7 @@ class Prompts(nn.Module):
     """
 
     def __init__(
-        self, n_ctx: int, text: tuple[int, int], vision: tuple[int, int], config: Any, *, use_aux: bool
+        self, n_ctx: int, text: tuple[int, int], vision: tuple[int, int], config: CLIPAGIQAFu.Config, *, use_aux: bool
     ) -> None:
         """Build for towers of (layers, width)."""
         super().__init__()
@@ -264,7 +272,7 @@ class Prompts(nn.Module):
 class PromptedCLIP:
     """A frozen CLIP with the prompts of both tasks in it."""
 
-    def __init__(self, clip: ClipBackbone, config: Any, *, use_aux: bool) -> None:
+    def __init__(self, clip: ClipBackbone, config: CLIPAGIQAFu.Config, *, use_aux: bool) -> None:
         """Put fresh prompts into a loaded CLIP, which stays as it is.
 
         Raises:
@@ -302,9 +310,11 @@ class PromptedCLIP:
         Returns:
             float32 (n,), in [0, 1].
         """
-        features = F.normalize(encode_image(self._clip.visual, images, self._inserted(visual)), dim=-1)
-        logits = self._clip.logit_scale.exp() * features @ texts.T
-        probabilities: torch.Tensor = logits.float().softmax(dim=-1)
+        features = encode_image(self._clip.visual, images, self._inserted(visual))
+        # In float32 whatever the precision: logits reach 100, where bfloat16 knows steps of one half.
+        with torch.autocast(features.device.type, enabled=False):
+            logits = self._clip.logit_scale.exp() * F.normalize(features.float(), dim=-1) @ texts.float().T
+            probabilities: torch.Tensor = logits.softmax(dim=-1)
         return probabilities[:, 0]
 
     def _inserted(self, tokens: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -325,8 +335,9 @@ class _PromptLearner(Learner):
         self._mos = {target: self._scaled(samples, target) for target in rated}
 
     def _scaled(self, samples: Samples, target: str) -> torch.Tensor:
-        """MOS divided by the highest possible one, as the authors divide by 5 and by 100."""
-        mos = samples.mos_of(target) / self._method.highest(target)
+        """MOS brought to [0, 1]; where the lowest possible one is 0 that is the authors' division by 5 and by 100."""
+        lowest, highest = self._method.scale(target)
+        mos = (samples.mos_of(target) - lowest) / (highest - lowest)
         return torch.from_numpy(mos).float().to(self._method.context.device)
 
     def shared(self) -> Shared:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import agiqa_bench.backbones.clip
+import agiqa_bench.data.images
+import agiqa_bench.training.memory
+import agiqa_bench.training.pixels
+import agiqa_bench.training.precision
 import agiqa_bench.training.views
 from agiqa_bench.backbones.clip import ClipBackbone, load
 from agiqa_bench.backbones.spec import resolve
@@ -32,6 +37,18 @@ from agiqa_bench.training.precision import arithmetic
 from agiqa_bench.training.recipe import Recipe
 from agiqa_bench.training.threads import threads_for
 from agiqa_bench.training.view_features import ViewFeatures
+
+_BEHIND_FEATURES = (
+    agiqa_bench.backbones.clip,
+    agiqa_bench.data.images,
+    agiqa_bench.training.memory,
+    agiqa_bench.training.pixels,
+    agiqa_bench.training.precision,
+    agiqa_bench.training.views,
+)
+"""Modules whose code can change the features of a view."""
+
+Share = Annotated[float, Field(gt=0, le=1)]
 
 CATEGORIES = ("terrible", "bad", "poor", "average", "good", "perfect")
 
@@ -84,7 +101,7 @@ class CLIPAGIQATang(Method):
         learning_rate: float = Field(default=0.002, gt=0, description="of SGD with momentum 0.9, cosine schedule")
         weight_decay: float = Field(default=5e-4, ge=0, description="on context and regressor")
         warm_up_rate: float = Field(default=1e-5, gt=0, description="learning rate of the first epoch")
-        scale: tuple[float, float] = Field(default=(0.08, 1.0), description="share of the area that a crop keeps")
+        scale: tuple[Share, Share] = Field(default=(0.08, 1.0), description="share of the area that a crop keeps")
 
     @classmethod
     def weights(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:
@@ -193,13 +210,14 @@ class CLIPAGIQATang(Method):
             size = 4 * (context.batch_size or config.batch_size)
             return in_batches(features, len(rows), size, context.device, context.progress, what).numpy()
 
-        modules = (agiqa_bench.backbones.clip, agiqa_bench.training.views)
-        code = source_digest([Path(__file__), *(Path(str(module.__file__)) for module in modules)])
+        code = source_digest([Path(__file__), *(Path(str(module.__file__)) for module in _BEHIND_FEATURES)])
         parts = {
             "images": everything.fingerprint,
+            "architecture": clip.resolved.architecture,
             "weights": clip.resolved.digest,
+            "preprocess": preprocess,
             "code": code,
-            "torch": torch.__version__,
+            "libraries": [version(library) for library in ("torch", "torchvision", "open_clip_torch", "Pillow")],
             "seed": context.shared_seed,
             "scale": config.scale,
             "precision": context.precision,
@@ -214,7 +232,7 @@ class CategoryRegressor(nn.Module):
     1,844,225 parameters on ViT-B/16.
     """
 
-    def __init__(self, clip: ClipBackbone, config: Any) -> None:
+    def __init__(self, clip: ClipBackbone, config: CLIPAGIQATang.Config) -> None:
         """Draw context from N(0, 0.02), as CoOp does, and the regressor as torch does."""
         super().__init__()
         width = clip.model.positional_embedding.shape[1]
@@ -235,8 +253,10 @@ class CategoryRegressor(nn.Module):
 
     def forward(self, images: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
         """Predicted MOS (n,) of image features (n, width) of length 1, with `texts`."""
-        both = torch.cat([images, texts.to(images.dtype).expand(len(images), -1)], dim=1)
-        return self.regressor(both).float()[:, 0]  # type: ignore[no-any-return]
+        # In float32 whatever the precision: bfloat16 knows eight bits, and scores that are rounded so are tied.
+        with torch.autocast(images.device.type, enabled=False):
+            both = torch.cat([images, texts.float().expand(len(images), -1)], dim=1)
+            return self.regressor(both)[:, 0]  # type: ignore[no-any-return]
 
 
 def _scores(network: CategoryRegressor, features: torch.Tensor) -> npt.NDArray[np.float64]:

@@ -14,7 +14,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +25,16 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from agiqa_bench.atomic import write_bytes
-from agiqa_bench.backbones.clip import ClipBackbone
+from agiqa_bench.backbones.clip import IMAGE_BATCH, ClipBackbone
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import AgiqaError, ConfigError, DataError, WeightsUnavailableError
-from agiqa_bench.method import Context
+from agiqa_bench.method import Context, Precision
 from agiqa_bench.training import views
 from agiqa_bench.training.learner import Learner, Shared
 from agiqa_bench.training.loop import train
+from agiqa_bench.training.memory import in_batches
 from agiqa_bench.training.pixels import open_pixels
+from agiqa_bench.training.precision import arithmetic
 from agiqa_bench.training.recipe import Recipe
 from agiqa_bench.training.threads import threads_for
 
@@ -97,8 +99,16 @@ class _PromptMatcher(Learner):
         self.model = copy.deepcopy(clip.model.visual).requires_grad_(True)
         self._preprocess, self._seed = clip.resolved.preprocess, context.seed
         texts = clip.encode_text(pairs.prompts)
-        seen = clip.encode_image(clip.resized(pairs.images), progress=context.progress)
-        cosines = np.sum(seen * texts, axis=1)
+        self._pixels, self._rows = open_pixels(clip.sized(pairs.images), context.device), pairs.rows
+        self._texts = torch.from_numpy(texts).to(context.device)
+
+        def cosine(positions: npt.NDArray[np.int64]) -> torch.Tensor:
+            with arithmetic(context.device, context.precision):
+                features = clip.model.encode_image(self._inputs(positions))
+            return F.cosine_similarity(features.float(), self._texts[torch.from_numpy(positions).to(context.device)])
+
+        what = "comparing images and prompts"
+        cosines = in_batches(cosine, len(pairs), IMAGE_BATCH, context.device, context.progress, what).numpy()
         self._kept = np.flatnonzero(cosines > threshold)
         self.count = len(self._kept)
         if not self.count:
@@ -107,15 +117,19 @@ class _PromptMatcher(Learner):
                 f"Image2Prompt: no pair of image and prompt has a cosine above {threshold} (the best has {best:.2f}); "
                 "lower the threshold"
             )
-        self._pixels, self._rows = open_pixels(clip.sized(pairs.images), context.device), pairs.rows
-        self._texts = torch.from_numpy(texts).to(context.device)
+
+    def _inputs(self, positions: npt.NDArray[np.int64], mirror: npt.NDArray[np.bool_] | None = None) -> torch.Tensor:
+        """Whole images, normalised, (b, 3, size, size)."""
+        size = self._preprocess.size
+        pixels = self._pixels.crops(positions, np.tile(np.array([0, 0, size, size]), (len(positions), 1)))
+        if mirror is not None:
+            pixels = views.mirrored(pixels, mirror)
+        return views.normalized(pixels, self._preprocess.mean, self._preprocess.std)
 
     def loss(self, positions: npt.NDArray[np.int64], epoch: int, shared: Shared) -> torch.Tensor:  # noqa: ARG002
-        chosen, size = self._kept[positions], self._preprocess.size
-        whole = np.tile(np.array([0, 0, size, size]), (len(chosen), 1))
+        chosen = self._kept[positions]
         mirror = views.draws(self._seed, epoch, self._rows[chosen], 1)[:, 0] < 0.5
-        pixels = views.mirrored(self._pixels.crops(chosen, whole), mirror)
-        features = self.model(views.normalized(pixels, self._preprocess.mean, self._preprocess.std))
+        features = self.model(self._inputs(chosen, mirror))
         texts = self._texts[torch.from_numpy(chosen).to(self._texts.device)]
         return 1.0 - F.cosine_similarity(features.float(), texts, dim=-1).mean()
 
@@ -147,8 +161,10 @@ def main(
     files = from_table(table)
     if files.prompts is None:
         raise DataError(f"table {table} has no column 'prompt'")
+    if precision not in get_args(Precision):
+        raise ConfigError(f"--precision {precision}: write {', '.join(get_args(Precision))}")
     place = resolve_device(device)
-    context = Context(device=place, precision=precision, seed=seed, progress=_tell)  # type: ignore[arg-type]
+    context = Context(device=place, precision=cast(Precision, precision), seed=seed, progress=_tell)
     clip = load(resolve(backbone), place, context.precision)
     settings = Image2Prompt(epochs, batch_size, learning_rate, threshold)
     with open_samples(files.paths, files.prompts, ()) as pairs:

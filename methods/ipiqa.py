@@ -140,6 +140,11 @@ class IPIQA(Method):
             return "without Image2Prompt, whose weights were not published"
         return ""
 
+    @classmethod
+    def weights_to_predict(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:
+        """The CLIP alone: the image encoder is part of what is saved."""
+        return cls.weights(config.model_copy(update={"image2prompt": False}), context)
+
     def prepare(self) -> None:
         """Load the CLIP."""
         self._clip()
@@ -157,16 +162,18 @@ class IPIQA(Method):
             "adamw" if official else "adam",
             drop_last=official,
         )
-        seed_weights(self.context)
         with threads_for(self._clip().model):
-            self._network = IPIQANetwork(self._clip(), config, len(self.context.targets), self._encoder(train))
+            encoder = self._encoder(train)
+            # After the pretraining, which draws numbers only if it has not been finished before a kill.
+            seed_weights(self.context)
+            self._network = IPIQANetwork(self._clip(), config, len(self.context.targets), encoder)
             learner = _FineTuner(self, self._network, train, validation)
             self.history = run_training(learner, len(train), recipe, self.context, validate=validation is not None)
         return self
 
     def predict(self, samples: Samples) -> npt.NDArray[np.float64]:
         """Predicted MOS, float64 (n, n_targets)."""
-        with threads_for(self._network):
+        with threads_for(self._clip().model):
             return self._scores(_Inputs(self, self._network, samples))
 
     def attention(self, samples: Samples) -> npt.NDArray[np.float32] | None:
@@ -243,7 +250,11 @@ class IPIQANetwork(nn.Module):
     """
 
     def __init__(
-        self, clip: ClipBackbone, config: Any, n_targets: int, encoder: Mapping[str, torch.Tensor] | None = None
+        self,
+        clip: ClipBackbone,
+        config: IPIQA.Config,
+        n_targets: int,
+        encoder: Mapping[str, torch.Tensor] | None = None,
     ) -> None:
         """Copy what is trained out of a loaded CLIP, which stays as it is.
 
@@ -266,7 +277,7 @@ class IPIQANetwork(nn.Module):
                 self.visual.load_state_dict(dict(encoder))
             except RuntimeError as error:
                 raise WeightsUnavailableError(
-                    "image2prompt_weights: the image encoder does not fit this CLIP; pretrain one with the same --backbone"
+                    "image2prompt_weights: that image encoder is not of this CLIP; pretrain one with the same backbone"
                 ) from error
         channels, heads, grid = self._to_resolution(config.resolution)
         self.cross_pool = (
@@ -333,13 +344,14 @@ class IPIQANetwork(nn.Module):
 
     def forward(self, images: torch.Tensor, texts: torch.Tensor | None) -> torch.Tensor:
         """Predicted MOS (n, n_targets) of normalised images with their prompts' embeddings (n, width)."""
-        cells, features = feature_map(self.visual, images)
-        if self.own_pool is not None:
-            features = self.own_pool(cells)
+        cells, read = feature_map(self.visual, images)
+        features = self.own_pool(cells) if self.own_pool is not None else read
+        assert features is not None  # a tower has one or the other
         if self.cross_pool is not None:
-            assert texts is not None
-            features = torch.cat([features, self.cross_pool(cells, texts)], dim=-1)  # type: ignore[list-item]
-        return self.head(features).float()  # type: ignore[no-any-return]
+            features = torch.cat([features, self.cross_pool(cells, texts)], dim=-1)
+        # In float32 whatever the precision: bfloat16 knows eight bits, and scores that are rounded so are tied.
+        with torch.autocast(features.device.type, enabled=False):
+            return self.head(features.float())  # type: ignore[no-any-return]
 
     def attention(self, images: torch.Tensor, texts: torch.Tensor | None) -> torch.Tensor:
         """Weights of the cross-modality pool without those of the mean token, (n, heads, cells)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from agiqa_bench.backbones.spec import ResolvedBackbone
 from agiqa_bench.backbones.text import can_cut, encode_tokens
 from agiqa_bench.errors import WeightsUnavailableError
 from agiqa_bench.method import Precision
+from agiqa_bench.training.precision import arithmetic
 
 if TYPE_CHECKING:
     from agiqa_bench.data.image_cache import Images
@@ -28,8 +28,6 @@ Progress = Callable[[int, int, str], None]
 
 IMAGE_BATCH = 64
 TEXT_BATCH = 256
-
-_LOW_PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def load(resolved: ResolvedBackbone, device: str = "cpu", precision: Precision = "float32") -> ClipBackbone:
@@ -105,13 +103,16 @@ class ClipBackbone:
     def sized(self, images: Images) -> Images:
         """A data set's images at the size that the backbone wants; nothing is read yet."""
         wanted = self.resolved.preprocess
-        crop: Crop = "center" if wanted.resize == "shorter" else "none"
-        return images.at(wanted.size, resize=wanted.resize, crop=crop, interpolation=wanted.interpolation)
+        return images.at(wanted.size, resize=wanted.resize, crop=self._crop, interpolation=wanted.interpolation)
 
     def resized(self, images: Images) -> npt.NDArray[np.uint8]:
         """A data set's images as the backbone wants them, uint8 (n, size, size, 3)."""
-        array, rows = self.sized(images).stacked
-        return array[rows]
+        wanted = self.resolved.preprocess
+        return images.resized(wanted.size, resize=wanted.resize, crop=self._crop, interpolation=wanted.interpolation)
+
+    @property
+    def _crop(self) -> Crop:
+        return "center" if self.resolved.preprocess.resize == "shorter" else "none"
 
     def encode_image(
         self,
@@ -143,7 +144,7 @@ class ClipBackbone:
         for start in range(0, len(images), step):
             # Copied because a memory-mapped array is read-only, which torch does not know.
             batch = torch.from_numpy(np.array(images[start : start + step]))
-            with torch.inference_mode(), self._arithmetic():
+            with torch.inference_mode(), arithmetic(self.device, self._precision):
                 output = self.model.encode_image(self._normalized(batch.to(self.device)))
             features[start : start + step] = _to_numpy(output, normalize)
             if progress:
@@ -172,7 +173,7 @@ class ClipBackbone:
         step = batch_size or TEXT_BATCH
         for start in range(0, len(distinct), step):
             rows = order[start : start + step]
-            with torch.inference_mode(), self._arithmetic():
+            with torch.inference_mode(), arithmetic(self.device, self._precision):
                 output = self._encode_tokens(tokens[rows, : int(lengths[rows].max())].to(self.device))
             features[rows.numpy()] = _to_numpy(output, normalize)
         number = {text: row for row, text in enumerate(distinct)}
@@ -193,10 +194,6 @@ class ClipBackbone:
 
     def _normalized(self, images: torch.Tensor) -> torch.Tensor:
         return (images.permute(0, 3, 1, 2).float().div(255) - self._mean) / self._std
-
-    def _arithmetic(self) -> AbstractContextManager[object]:
-        dtype = _LOW_PRECISION.get(self._precision)
-        return torch.autocast(torch.device(self.device).type, dtype=dtype) if dtype else nullcontext()
 
 
 def _to_numpy(features: torch.Tensor, normalize: bool) -> Features:

@@ -268,6 +268,8 @@ def _plan_cells(plan: Plan, method: PlannedMethod) -> None:
         "mos_ranges": {name: list(limits) for name, limits in method.context.mos_ranges.items()},
         "precision": method.context.precision,
     }
+    if request.deterministic and method.context.device.startswith("cuda"):
+        common["deterministic"] = True
     if not cls.trainable:
         method.score_components = common
         method.score_key = key_of(common)

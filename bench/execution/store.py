@@ -174,7 +174,10 @@ class Store:
             record = record | {"key": key, "files": _checksums(new)}
             _dump(new / "cell.json", record)
         self.failure_file(label, f"{repeat:02d}", key).unlink(missing_ok=True)
-        shutil.rmtree(self.scratch_folder(label, key), ignore_errors=True)
+        scratch = self.scratch_folder(label, key)
+        shutil.rmtree(scratch, ignore_errors=True)
+        with suppress(OSError):  # not there, or another cell of the row is running
+            scratch.parent.rmdir()
         return CellResult(record, folder)
 
     # Zero-shot scores

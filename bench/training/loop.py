@@ -20,7 +20,7 @@ from agiqa_bench.method import Context
 from agiqa_bench.seeds import derive_seed
 from agiqa_bench.training.continuation import Continuation
 from agiqa_bench.training.learner import Learner, Shared
-from agiqa_bench.training.memory import free, halved, is_out_of_memory, pieces
+from agiqa_bench.training.memory import free, generator_states, halved, is_out_of_memory, pieces, set_generator_states
 from agiqa_bench.training.precision import arithmetic, loss_scaler
 from agiqa_bench.training.recipe import Recipe, build_optimiser, set_rate
 
@@ -168,6 +168,7 @@ class _Run:
     def _step(self, positions: npt.NDArray[np.int64]) -> torch.Tensor:
         """One step of the optimiser; returns the loss before it. Short memory is answered by smaller pieces."""
         buffers = [buffer.clone() for buffer in self._learner.model.buffers()]
+        drawn = generator_states(self._context.device)
         while True:
             self._optimiser.zero_grad(set_to_none=True)
             try:
@@ -177,7 +178,8 @@ class _Run:
                 if not is_out_of_memory(error):
                     raise
                 self._micro = halved(min(self._micro, len(positions)), "training")
-            # What the failed attempt has left: running averages, gradients, blocks of memory.
+            # What the failed attempt has left: running averages, gradients, drawn dropout masks, blocks of memory.
+            set_generator_states(self._context.device, drawn)
             for buffer, before in zip(self._learner.model.buffers(), buffers, strict=True):
                 buffer.copy_(before)
             self._optimiser.zero_grad(set_to_none=True)

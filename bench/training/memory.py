@@ -29,6 +29,18 @@ def free(device: str) -> None:
         torch.cuda.empty_cache()
 
 
+def generator_states(device: str) -> list[torch.Tensor]:
+    """States of torch's generators, from which dropout masks are drawn: the CPU's, and that of a CUDA device."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.startswith("cuda") else [])]
+
+
+def set_generator_states(device: str, states: list[torch.Tensor]) -> None:
+    """Put torch's generators back to `states`."""
+    torch.set_rng_state(states[0])
+    if device.startswith("cuda"):
+        torch.cuda.set_rng_state(states[1], device)
+
+
 def halved(size: int, what: str) -> int:
     """Half a batch.
 

@@ -6,7 +6,6 @@ parts are cut from the memory map and sent over.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -63,9 +62,16 @@ class _Array:
         return hash(self._key)
 
 
-@lru_cache(maxsize=1)
+_held: dict[tuple[_Array, str], torch.Tensor] = {}
+"""The images of one data set that are on a device."""
+
+
 def _on_device(source: _Array, device: str) -> torch.Tensor | None:
-    """All images on the device, uint8 (n, h, w, 3); None if they would take too much of its memory."""
+    """All images on the device, uint8 (n, h, w, 3); None if they would take too much of its memory now."""
+    if (source, device) in _held:
+        return _held[source, device]
+    _held.clear()
+    torch.cuda.empty_cache()  # what torch holds back would count as taken
     free, _ = torch.cuda.mem_get_info(device)
     if source.array.nbytes > _SHARE * free:
         return None
@@ -74,6 +80,7 @@ def _on_device(source: _Array, device: str) -> torch.Tensor | None:
     for start in range(0, len(held), step):
         # Copied because a memory-mapped array is read-only, which torch does not know.
         held[start : start + step] = torch.from_numpy(np.array(source.array[start : start + step])).to(device)
+    _held[source, device] = held
     return held
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -152,6 +154,26 @@ def test_mos_is_divided_by_the_highest_possible(few, recipe_of):
     _, learner = recipe_of(method, few.samples(["quality"]))
     np.testing.assert_allclose(learner._mos["quality"], few.table["mos_quality"] / 5, rtol=1e-6)
     np.testing.assert_allclose(learner._mos["alignment"], few.table["mos_alignment"] / 100, rtol=1e-6)
+
+
+def test_mos_below_zero_are_brought_to_the_scale_of_probabilities(few):
+    method = few.method(CLIPAGIQAFu)
+    method.context = replace(method.context, mos_ranges={"quality": (-2.0, 2.0)})
+    assert method.scale("quality") == (-2.0, 2.0)
+    method.fit(few.samples())
+    scores = method.predict(few.samples().hidden())
+    assert scores.min() >= -2.0
+    assert scores.max() <= 2.0
+    method.context = replace(method.context, mos_ranges={})
+    with pytest.raises(ConfigError, match="the range of the quality MOS is not known"):
+        method.scale("quality")
+
+
+def test_bfloat16_leaves_scores_apart(few):
+    method = few.method(CLIPAGIQAFu, epochs=1)
+    method.context = replace(method.context, precision="bf16")
+    scores = method.fit(few.samples()).predict(few.samples().hidden())
+    assert len(set(scores)) == len(scores)
 
 
 @pytest.mark.parametrize("asked", ["fit", "predict"])

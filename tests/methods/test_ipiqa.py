@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from math import sqrt
 from statistics import mean, stdev
 
@@ -54,6 +55,35 @@ def official(few):
 @pytest.fixture(scope="module")
 def vit(few):
     return Fitted(few, backbone="demo-vit")
+
+
+def test_a_kill_between_the_two_trainings_changes_nothing(few, tmp_path, monkeypatch):
+    monkeypatch.setenv("AGIQA_CHECKPOINT_SECONDS", "0")
+    settings = {"image2prompt": True, "image2prompt_epochs": 1, "image2prompt_threshold": -1.0, "epochs": 1}
+
+    def fitted():
+        method = few.method(IPIQA, **settings)
+        method.context = replace(method.context, scratch=tmp_path)
+        return tensors(method.fit(few.samples())._network)
+
+    undisturbed = fitted()
+    (tmp_path / "model.pt").unlink()  # of the pretraining all is kept, of the fine-tuning nothing
+    assert (tmp_path / "image2prompt.pt").is_file()
+    assert changed(undisturbed, fitted()) == set()
+
+
+def test_bfloat16_leaves_scores_apart(few):
+    method = few.method(IPIQA, epochs=1)
+    method.context = replace(method.context, precision="bf16")
+    scores = method.fit(few.samples()).predict(few.samples().hidden())
+    assert len(set(scores[:, 0])) == len(scores)
+
+
+def test_a_saved_model_does_not_need_the_pretrained_encoders_file(few):
+    config = IPIQA.Config(**(QUICK | {"image2prompt": True, "image2prompt_weights": "no/such/file.safetensors"}))
+    with pytest.raises(WeightsUnavailableError):
+        IPIQA.weights(config, Context())
+    assert [weights.name for weights in IPIQA.weights_to_predict(config, Context())] == ["demo-rn"]
 
 
 @pytest.mark.slow

@@ -249,3 +249,21 @@ def test_progress_counts_steps_to_the_end(tiny) -> None:
     train(tiny(10), 10, Recipe(2, 4, 0.05), context, validate=False)
     assert [(done, total) for done, total, _ in said] == [(step, 6) for step in range(1, 7)]
     assert [what for _, _, what in said] == ["epoch 1/2"] * 3 + ["epoch 2/2"] * 3
+
+
+def test_a_step_that_ran_out_of_memory_draws_the_same_again(tiny):
+    class Drawing(type(tiny())):
+        def __init__(self):
+            super().__init__()
+            self.drawn = []
+
+        def loss(self, positions, epoch, shared):
+            self.drawn.append(torch.rand(()).item())
+            if len(self.drawn) == 1:
+                raise torch.OutOfMemoryError("once")
+            return super().loss(positions, epoch, shared)
+
+    learner = Drawing()
+    train(learner, 12, Recipe(1, 12, 0.1), Context(), validate=False)
+    assert learner.drawn[0] == learner.drawn[1]
+    assert learner.drawn[1] != learner.drawn[2]
