@@ -12,14 +12,14 @@ from pydantic import Field, PositiveFloat
 from torch import nn
 from torch.nn import functional as F
 
-from agiqa_bench.backbones.clip import ClipBackbone, load
-from agiqa_bench.backbones.spec import resolve
+from agiqa_bench.backbones.clip import ClipBackbone
+from agiqa_bench.backbones.method import ClipConfig, ClipMethod
 from agiqa_bench.backbones.text import ContextTexts, require_plain_text
 from agiqa_bench.backbones.vision import encode_image, require_vit
 from agiqa_bench.data.image_cache import Images, require_minimum_size
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import CheckpointError, ConfigError
-from agiqa_bench.method import Context, Method, MethodConfig, Weights
+from agiqa_bench.method import Context, MethodConfig
 from agiqa_bench.training import views
 from agiqa_bench.training.learner import Learner, Shared, agreement
 from agiqa_bench.training.loop import seed_weights
@@ -35,7 +35,7 @@ ALIGNMENT_PHRASES = ("aligned photo.", "misaligned photo.")
 AUXILIARY = "alignment"
 
 
-class CLIPAGIQAFu(Method):
+class CLIPAGIQAFu(ClipMethod):
     """Vision-language consistency guided multi-modal prompt learning (IEEE Signal Processing Letters 2024).
 
     Learnable tokens at the input of every layer of both towers of a frozen CLIP; the score is the probability of "good
@@ -74,7 +74,7 @@ class CLIPAGIQAFu(Method):
         "without vision prompts": {"vision_depth": 0},
     }
 
-    class Config(MethodConfig):
+    class Config(ClipConfig):
         """The paper's settings."""
 
         variant: Literal["paper", "official"] = Field(
@@ -106,13 +106,6 @@ class CLIPAGIQAFu(Method):
         )
 
     @classmethod
-    def weights(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:
-        """The CLIP that `config` names, fetched if it may be."""
-        assert isinstance(config, cls.Config)
-        backbone = resolve(config.backbone, context.offline)
-        return (Weights(backbone.name, backbone.digest, backbone.stand_in),)
-
-    @classmethod
     def note(cls, config: MethodConfig, context: Context) -> str:
         """Say where the second task falls away."""
         assert isinstance(config, cls.Config)
@@ -125,10 +118,6 @@ class CLIPAGIQAFu(Method):
         """Whether the second task is trained: asked for, and rated."""
         return bool(self.config.use_aux) and AUXILIARY in self.context.mos_ranges
 
-    def prepare(self) -> None:
-        """Load the CLIP."""
-        self._clip()
-
     def fit(self, train: Samples, validation: Samples | None = None) -> Self:
         """Train the prompts by Adam on random crops; the epoch with the best SRCC on `validation` is kept."""
         config = self.config
@@ -136,7 +125,7 @@ class CLIPAGIQAFu(Method):
         self.network = self._build()
         learner = _PromptLearner(self, train, validation)
         recipe = Recipe(config.epochs, config.batch_size, config.learning_rate, patience=config.patience)
-        with threads_for(self._clip().model):
+        with threads_for(self.clip().model):
             self.history = run_training(learner, len(train), recipe, self.context, validate=validation is not None)
         return self
 
@@ -146,7 +135,7 @@ class CLIPAGIQAFu(Method):
         The second task's image pass is not needed for it.
         """
         lowest, highest = self.scale("quality")
-        with threads_for(self._clip().model):
+        with threads_for(self.clip().model):
             return lowest + (highest - lowest) * self.crop_scores(samples)
 
     def state(self) -> Mapping[str, torch.Tensor]:
@@ -207,11 +196,7 @@ class CLIPAGIQAFu(Method):
         return np.asarray(sums / np.bincount(owners, minlength=len(samples)), dtype=np.float64)
 
     def _build(self) -> PromptedCLIP:
-        return PromptedCLIP(self._clip(), self.config, use_aux=self.uses_aux)
-
-    def _clip(self) -> ClipBackbone:
-        context = self.context
-        return load(resolve(self.config.backbone, context.offline), context.device, context.precision)
+        return PromptedCLIP(self.clip(), self.config, use_aux=self.uses_aux)
 
 
 class TaskPrompts(nn.Module):

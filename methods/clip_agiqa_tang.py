@@ -20,13 +20,13 @@ import agiqa_bench.training.memory
 import agiqa_bench.training.pixels
 import agiqa_bench.training.precision
 import agiqa_bench.training.views
-from agiqa_bench.backbones.clip import ClipBackbone, load
-from agiqa_bench.backbones.spec import resolve
+from agiqa_bench.backbones.clip import ClipBackbone
+from agiqa_bench.backbones.method import ClipConfig, ClipMethod
 from agiqa_bench.backbones.text import ContextTexts, require_plain_text
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.data.source_digest import source_digest
 from agiqa_bench.errors import CheckpointError
-from agiqa_bench.method import Context, Method, MethodConfig, Weights
+from agiqa_bench.method import Context
 from agiqa_bench.training import views
 from agiqa_bench.training.learner import Learner, Shared, agreement
 from agiqa_bench.training.loop import seed_weights
@@ -53,7 +53,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 CATEGORIES = ("terrible", "bad", "poor", "average", "good", "perfect")
 
 
-class CLIPAGIQATang(Method):
+class CLIPAGIQATang(ClipMethod):
     """Multi-category learnable prompts and regression (ICPR 2024; arXiv 2408.15098).
 
     Both encoders of a CLIP are frozen. Learnt are 16 context vectors before six category words, and a regressor on the
@@ -88,7 +88,7 @@ class CLIPAGIQATang(Method):
         "without learnt context": {"n_ctx": 0},
     }
 
-    class Config(MethodConfig):
+    class Config(ClipConfig):
         """The paper's settings."""
 
         backbone: str = Field(default="ViT-B-16:openai", description="the CLIP")
@@ -103,17 +103,6 @@ class CLIPAGIQATang(Method):
         warm_up_rate: float = Field(default=1e-5, gt=0, description="learning rate of the first epoch")
         scale: tuple[Share, Share] = Field(default=(0.08, 1.0), description="share of the area that a crop keeps")
 
-    @classmethod
-    def weights(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:
-        """The CLIP that `config` names, fetched if it may be."""
-        assert isinstance(config, cls.Config)
-        backbone = resolve(config.backbone, context.offline)
-        return (Weights(backbone.name, backbone.digest, backbone.stand_in),)
-
-    def prepare(self) -> None:
-        """Load the CLIP."""
-        self._clip()
-
     def fit(self, train: Samples, validation: Samples | None = None) -> Self:
         """Train one model per target by SGD on the raw MOS; the epoch with the best SRCC on `validation` is kept."""
         config = self.config
@@ -127,7 +116,7 @@ class CLIPAGIQATang(Method):
             warm_up_epochs=1,
             warm_up_rate=config.warm_up_rate,
         )
-        with threads_for(self._clip().model):
+        with threads_for(self.clip().model):
             features = self._view_features(train)
             held_back = None if validation is None else self._image_features(validation)
             self._networks, self.history = {}, []
@@ -142,7 +131,7 @@ class CLIPAGIQATang(Method):
 
     def predict(self, samples: Samples) -> npt.NDArray[np.float64]:
         """Predicted MOS of each target, float64 (n, n_targets)."""
-        with threads_for(self._clip().model):
+        with threads_for(self.clip().model):
             features = self._image_features(samples)
             return np.stack([_scores(self._networks[target], features) for target in self.context.targets], axis=1)
 
@@ -168,18 +157,14 @@ class CLIPAGIQATang(Method):
             raise CheckpointError(f"{self.name}: the saved tensors do not fit these settings and this CLIP") from error
         return self
 
-    def _clip(self) -> ClipBackbone:
-        context = self.context
-        return load(resolve(self.config.backbone, context.offline), context.device, context.precision)
-
     def _network(self) -> CategoryRegressor:
-        clip = self._clip()
+        clip = self.clip()
         require_plain_text(clip.model, clip.tokenizer, self.name)
         return CategoryRegressor(clip, self.config).to(clip.device)
 
     def _image_features(self, samples: Samples) -> torch.Tensor:
         """Features of whole images, the shorter side resized and the middle cut out, (n, width), length 1 each."""
-        clip, context = self._clip(), self.context
+        clip, context = self.clip(), self.context
         images = clip.resized(samples.images)
         features = clip.encode_image(images, batch_size=context.batch_size, progress=context.progress)
         return torch.from_numpy(features).to(clip.device)
@@ -189,7 +174,7 @@ class CLIPAGIQATang(Method):
 
         The views' seed is that of the run, not of the repeat. No rating has a part in them.
         """
-        clip, config, context = self._clip(), self.config, self.context
+        clip, config, context = self.clip(), self.config, self.context
         everything = samples.images.everything
         pixels = open_pixels(everything, context.device)
         rows = np.arange(len(everything))

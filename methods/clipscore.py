@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from agiqa_bench.backbones.method import ClipConfig, ClipMethod
 from agiqa_bench.data.samples import Samples
-from agiqa_bench.method import Context, Method, MethodConfig, Weights
-
-if TYPE_CHECKING:
-    from agiqa_bench.backbones.clip import ClipBackbone
 
 
-class CLIPScore(Method):
+class CLIPScore(ClipMethod):
     """2.5 * max(cos(image, text), 0), the text being the prompt behind a prefix, cut at CLIP's context length.
 
     Section 3 of the paper; prefix, factor and preprocessing as in the authors' code (jmhessel/clipscore).
@@ -36,7 +31,7 @@ class CLIPScore(Method):
 }"""
     presets = {"quick": {"backbone": "demo-vit"}}  # noqa: RUF012 - literal class data
 
-    class Config(MethodConfig):
+    class Config(ClipConfig):
         """The paper's settings."""
 
         backbone: str = Field(
@@ -44,29 +39,9 @@ class CLIPScore(Method):
         )
         prefix: str = Field(default="A photo depicts ", description="what is put before the prompt")
 
-    @classmethod
-    def weights(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:
-        """The CLIP that `config` names, fetched if it may be."""
-        from agiqa_bench.backbones.spec import resolve
-
-        assert isinstance(config, cls.Config)
-        backbone = resolve(config.backbone, context.offline)
-        return (Weights(backbone.name, backbone.digest, backbone.stand_in),)
-
-    def prepare(self) -> None:
-        """Load the CLIP."""
-        self._clip()
-
-    def _clip(self) -> ClipBackbone:
-        from agiqa_bench.backbones.clip import load
-        from agiqa_bench.backbones.spec import resolve
-
-        context = self.context
-        return load(resolve(self.config.backbone, context.offline), context.device, context.precision)
-
     def predict(self, samples: Samples) -> npt.NDArray[np.float64]:
         """Score in [0, 2.5], float64 (n,)."""
-        clip, context = self._clip(), self.context
+        clip, context = self.clip(), self.context
         image = clip.encode_image(
             clip.resized(samples.images), batch_size=context.batch_size, progress=context.progress
         )

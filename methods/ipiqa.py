@@ -16,13 +16,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from agiqa_bench.backbones.checkpoint import file_digest
-from agiqa_bench.backbones.clip import ClipBackbone, load
-from agiqa_bench.backbones.spec import resolve
+from agiqa_bench.backbones.clip import ClipBackbone
+from agiqa_bench.backbones.method import ClipConfig, ClipMethod
 from agiqa_bench.backbones.text import DistinctPrompts, encode_embeddings, require_plain_text
 from agiqa_bench.backbones.vision import AttentionPool, feature_map, require_vit, resize_positions
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import CheckpointError, ConfigError, WeightsUnavailableError
-from agiqa_bench.method import Context, Method, MethodConfig, Weights
+from agiqa_bench.method import Context, MethodConfig, Weights
 from agiqa_bench.methods.image2prompt import Image2Prompt, pretrain, read_encoder
 from agiqa_bench.training import views
 from agiqa_bench.training.learner import Learner, Shared, agreement
@@ -37,7 +37,7 @@ from agiqa_bench.training.threads import threads_for
 ON_TRAINING_PART = "Image2Prompt on the training part"
 
 
-class IPIQA(Method):
+class IPIQA(ClipMethod):
     """Bringing textual prompt to AI-generated image quality assessment (ICME 2024; arXiv 2403.18714).
 
     The image encoder of a CLIP is fine-tuned. Its last feature map is read twice: by CLIP's own attention pool, and by
@@ -81,7 +81,7 @@ class IPIQA(Method):
         "all with [QA]": {"image2prompt": True, "integral_prompt": True, "qa_token": True},
     }
 
-    class Config(MethodConfig):
+    class Config(ClipConfig):
         """The paper's settings; what depends on `variant` is None and may be set."""
 
         variant: Literal["paper", "official"] = Field(
@@ -121,8 +121,7 @@ class IPIQA(Method):
     def weights(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:
         """The CLIP that `config` names, fetched if it may be, and the image encoder of Image2Prompt."""
         assert isinstance(config, cls.Config)
-        backbone = resolve(config.backbone, context.offline)
-        found = [Weights(backbone.name, backbone.digest, backbone.stand_in)]
+        found = [*super().weights(config, context)]
         if config.image2prompt and config.image2prompt_weights:
             file = Path(config.image2prompt_weights).expanduser()
             if not file.is_file():
@@ -143,11 +142,7 @@ class IPIQA(Method):
     @classmethod
     def weights_to_predict(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:
         """The CLIP alone: the image encoder is part of what is saved."""
-        return cls.weights(config.model_copy(update={"image2prompt": False}), context)
-
-    def prepare(self) -> None:
-        """Load the CLIP."""
-        self._clip()
+        return super().weights(config, context)
 
     def fit(self, train: Samples, validation: Samples | None = None) -> Self:
         """Fine-tune on the raw MOS of all targets together.
@@ -162,18 +157,18 @@ class IPIQA(Method):
             "adamw" if official else "adam",
             drop_last=official,
         )
-        with threads_for(self._clip().model):
+        with threads_for(self.clip().model):
             encoder = self._encoder(train)
             # After the pretraining, which draws numbers only if it has not been finished before a kill.
             seed_weights(self.context)
-            self._network = IPIQANetwork(self._clip(), config, len(self.context.targets), encoder)
+            self._network = IPIQANetwork(self.clip(), config, len(self.context.targets), encoder)
             learner = _FineTuner(self, self._network, train, validation)
             self.history = run_training(learner, len(train), recipe, self.context, validate=validation is not None)
         return self
 
     def predict(self, samples: Samples) -> npt.NDArray[np.float64]:
         """Predicted MOS, float64 (n, n_targets)."""
-        with threads_for(self._clip().model):
+        with threads_for(self.clip().model):
             return self._scores(_Inputs(self, self._network, samples))
 
     def attention(self, samples: Samples) -> npt.NDArray[np.float32] | None:
@@ -199,7 +194,7 @@ class IPIQA(Method):
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> Self:
         """Take over a fine-tuned network of the same settings."""
-        self._network = IPIQANetwork(self._clip(), self.config, len(self.context.targets))
+        self._network = IPIQANetwork(self.clip(), self.config, len(self.context.targets))
         try:
             self._network.load_state_dict(dict(state))
         except RuntimeError as error:
@@ -210,12 +205,6 @@ class IPIQA(Method):
     @property
     def _batch(self) -> int:
         return self.context.batch_size or self.config.batch_size or 32
-
-    def _clip(self) -> ClipBackbone:
-        context = self.context
-        clip = load(resolve(self.config.backbone, context.offline), context.device, context.precision)
-        require_plain_text(clip.model, clip.tokenizer, self.name)
-        return clip
 
     def _encoder(self, train: Samples) -> Mapping[str, torch.Tensor] | None:
         """Weights of the image encoder behind Image2Prompt; None where training begins with CLIP's own."""
@@ -230,7 +219,7 @@ class IPIQA(Method):
             learning_rate=config.image2prompt_rate,
             threshold=config.image2prompt_threshold,
         )
-        return pretrain(self._clip(), train, settings, self.context)
+        return pretrain(self.clip(), train, settings, self.context)
 
     def _scores(self, inputs: _Inputs) -> npt.NDArray[np.float64]:
         network, context = self._network, self.context
@@ -265,10 +254,11 @@ class IPIQANetwork(nn.Module):
             encoder: Weights of the image encoder in place of CLIP's own.
 
         Raises:
-            ConfigError: The resolution does not fit the image encoder.
+            ConfigError: The resolution does not fit the image encoder, or the CLIP is not of OpenAI's kind.
             WeightsUnavailableError: `encoder` is that of another CLIP.
         """
         super().__init__()
+        require_plain_text(clip.model, clip.tokenizer, IPIQA.name)
         self._clip = [clip.model]  # in a list: its frozen weights are none of this module's
         official, width = config.variant == "official", clip.width
         self.visual: Any = copy.deepcopy(clip.model.visual).requires_grad_(True)
@@ -392,7 +382,7 @@ class _Inputs:
         """Open images and prompts; `learning`: the embeddings of prompts will change, and want gradients."""
         self.count = len(samples)
         self._network, self._context = network, method.context
-        self._clip = method._clip()
+        self._clip = method.clip()
         self._preprocess = self._clip.resolved.preprocess
         self._size = method.config.resolution
         images = samples.images.at(self._size, resize="exact", crop="none")

@@ -27,13 +27,13 @@ def build(clip, seed=0, *, use_aux=True, **changes):
 @pytest.fixture(scope="module")
 def fitted(few):
     method = few.method(CLIPAGIQAFu, ["quality"], epochs=2)
-    before = {name: tensor.clone() for name, tensor in method._clip().model.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in method.clip().model.state_dict().items()}
     return method.fit(few.samples(["quality"])), before
 
 
 @pytest.fixture(scope="module")
 def clip(fitted):
-    return fitted[0]._clip()
+    return fitted[0].clip()
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_every_prompt_learns_and_clip_does_not(fitted, few):
     start = fresh._build().prompts.state_dict()
     after = method.state()
     assert {name for name, tensor in after.items() if torch.equal(tensor, start[name])} == set()
-    model = method._clip().model
+    model = method.clip().model
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in model.parameters())
 

@@ -23,14 +23,14 @@ def rated(few):
 @pytest.fixture(scope="module")
 def fitted(few, rated):
     method = few.method(CLIPAGIQATang, TARGETS, epochs=3)
-    before = {name: tensor.clone() for name, tensor in method._clip().model.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in method.clip().model.state_dict().items()}
     return method.fit(rated), before
 
 
 @pytest.fixture
 def encoded(fitted, monkeypatch):
     """Number of images of each call of the image encoder."""
-    model, calls = fitted[0]._clip().model, []
+    model, calls = fitted[0].clip().model, []
     encode = model.encode_image
     monkeypatch.setattr(model, "encode_image", lambda images: calls.append(len(images)) or encode(images))
     return calls
@@ -85,7 +85,7 @@ def test_each_target_has_a_model_of_its_own(fitted, few, rated):
 
 def test_clip_stays_as_it_is(fitted):
     method, before = fitted
-    model = method._clip().model
+    model = method.clip().model
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in model.parameters())
 
@@ -98,7 +98,7 @@ def test_the_words_alone(few):
     assert np.isfinite(scores).all()
     assert not any("context" in name for name in method.state())
     network = method._networks["quality"]
-    clip = method._clip()
+    clip = method.clip()
     words = clip.encode_text([f"{word}." for word in ("terrible", "bad", "poor", "average", "good", "perfect")])
     with torch.no_grad():
         np.testing.assert_allclose(network.texts().numpy(), words.reshape(-1), atol=1e-5)
@@ -107,7 +107,7 @@ def test_the_words_alone(few):
 def test_the_score_is_the_regressors_on_seven_features(fitted, rated):
     method, _ = fitted
     rows = rated.subset([3, 8])
-    clip, network = method._clip(), method._networks["authenticity"]
+    clip, network = method.clip(), method._networks["authenticity"]
     images = torch.from_numpy(clip.encode_image(clip.resized(rows.images)))
     with torch.no_grad():
         texts = network.texts()

@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 from scipy.stats import spearmanr
 
 from agiqa_bench.backbones import clip as clip_module
-from agiqa_bench.backbones import spec as spec_module
 from agiqa_bench.data.image_cache import ImageCache
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import WeightsUnavailableError
@@ -69,7 +68,7 @@ def test_formula_and_prefix(samples, monkeypatch):
             return np.tile(np.float32([1, 0]), (len(texts), 1))
 
     monkeypatch.setattr(clip_module, "load", lambda *_: Backbone())
-    monkeypatch.setattr(spec_module, "resolve", lambda *_: None)
+    monkeypatch.setattr("agiqa_bench.backbones.method.resolve", lambda *_: None)
     scores = CLIPScore().predict(samples)
     expected = [2.5 * max(np.cos(number), 0) for number in range(6)]
     assert scores.dtype == np.float64

@@ -18,7 +18,7 @@ EAGER = Image2Prompt(epochs=3, batch_size=16, learning_rate=3e-4, threshold=-1)
 
 @pytest.fixture(scope="module")
 def clip(few):
-    return few.method(IPIQA)._clip()
+    return few.method(IPIQA).clip()
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_ipiqa_pretrains_on_its_training_part(few, recipe_of, trainings):
     method = few.method(IPIQA, **settings)
     network = starting_network(method, few.samples().subset(range(24)), recipe_of)
     assert [n for n, _ in trainings] == [24]
-    assert not torch.equal(network.visual.conv1.weight, method._clip().model.visual.conv1.weight)
+    assert not torch.equal(network.visual.conv1.weight, method.clip().model.visual.conv1.weight)
 
 
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules.*:RuntimeWarning")

@@ -36,7 +36,7 @@ class Fitted:
 
     def __init__(self, bench, **settings):
         self.method = bench.method(IPIQA, epochs=2, **settings)
-        self.clip = self.method._clip()
+        self.clip = self.method.clip()
         self.before = tensors(self.clip.model)
         self.method.fit(bench.samples())
         self.network = self.method._network
@@ -151,7 +151,7 @@ def test_without_integral_prompt_the_prompt_does_not_count(few):
 
 
 def test_of_the_text_encoder_only_qa_is_trained(paper):
-    assert paper.method._clip() is paper.clip
+    assert paper.method.clip() is paper.clip
     assert changed(paper.before, tensors(paper.clip.model)) == set()
     assert not any(parameter.requires_grad for parameter in paper.clip.model.parameters())
     assert all(parameter.grad is None for parameter in paper.clip.model.parameters())
