@@ -71,7 +71,8 @@ def refusal(path, kind=CheckpointError, **options):
     return str(error.value)
 
 
-def test_what_was_fitted_comes_back(model, images):
+def test_what_was_fitted_comes_back(model, images, monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     tensors, facts = model
     assert (tensors.name, facts.name) == ("my.level.safetensors", "my.level.json")
     prompts = ["a", "bcd", ""]
