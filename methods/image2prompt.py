@@ -33,7 +33,7 @@ from agiqa_bench.training import views
 from agiqa_bench.training.learner import Learner, Shared
 from agiqa_bench.training.loop import train
 from agiqa_bench.training.memory import in_batches
-from agiqa_bench.training.pixels import open_pixels
+from agiqa_bench.training.pixels import open_pixels, whole
 from agiqa_bench.training.precision import arithmetic
 from agiqa_bench.training.recipe import Recipe
 from agiqa_bench.training.threads import threads_for
@@ -120,8 +120,7 @@ class _PromptMatcher(Learner):
 
     def _inputs(self, positions: npt.NDArray[np.int64], mirror: npt.NDArray[np.bool_] | None = None) -> torch.Tensor:
         """Whole images, normalised, (b, 3, size, size)."""
-        size = self._preprocess.size
-        pixels = self._pixels.crops(positions, np.tile(np.array([0, 0, size, size]), (len(positions), 1)))
+        pixels = whole(self._pixels, positions)
         if mirror is not None:
             pixels = views.mirrored(pixels, mirror)
         return views.normalized(pixels, self._preprocess.mean, self._preprocess.std)

@@ -29,7 +29,7 @@ from agiqa_bench.training.learner import Learner, Shared, agreement
 from agiqa_bench.training.loop import seed_weights
 from agiqa_bench.training.loop import train as run_training
 from agiqa_bench.training.memory import in_batches
-from agiqa_bench.training.pixels import Pixels, open_pixels
+from agiqa_bench.training.pixels import Pixels, open_pixels, whole
 from agiqa_bench.training.precision import arithmetic
 from agiqa_bench.training.recipe import Recipe
 from agiqa_bench.training.threads import threads_for
@@ -291,25 +291,20 @@ class IPIQANetwork(nn.Module):
 
     def _to_resolution(self, resolution: int) -> tuple[int, int, int]:
         """Resize the position embedding; channels and heads of the feature map's pool, and its side in cells."""
-        visual = self.visual
-        if isinstance(visual, ModifiedResNet):
-            patch, pool = 32, visual.attnpool
-            own = AttentionPool((resolution // patch) ** 2, pool.k_proj.in_features, pool.num_heads, visual.output_dim)
-            state = pool.state_dict()
-            state["positional_embedding"] = resize_positions(state["positional_embedding"], resolution // patch)
-            own.load_state_dict(state)
-            visual.attnpool = nn.Identity()
-            self.own_pool: AttentionPool | None = own
-            channels, heads = pool.k_proj.in_features, pool.num_heads
-        else:
+        visual, is_resnet = self.visual, isinstance(self.visual, ModifiedResNet)
+        if not is_resnet:
             require_vit(visual, IPIQA.name)
-            patch, self.own_pool = visual.patch_size[0], None
-            resized = resize_positions(visual.positional_embedding.detach(), resolution // patch)
-            visual.positional_embedding = nn.Parameter(resized.clone())
-            channels, heads = visual.transformer.width, visual.transformer.resblocks[0].attn.num_heads
-        if resolution % patch:
+        patch = 32 if is_resnet else visual.patch_size[0]
+        grid, left = divmod(resolution, patch)
+        if left:
             raise ConfigError(f"ipiqa: resolution={resolution} is not a multiple of {patch}, as this CLIP needs")
-        return channels, heads, resolution // patch
+        self.own_pool: AttentionPool | None = None
+        if is_resnet:
+            pool, visual.attnpool = visual.attnpool, nn.Identity()
+            self.own_pool = AttentionPool.of_clip(pool, grid)
+            return pool.k_proj.in_features, pool.num_heads, grid
+        visual.positional_embedding = nn.Parameter(resize_positions(visual.positional_embedding.detach(), grid).clone())
+        return visual.transformer.width, visual.transformer.resblocks[0].attn.num_heads, grid
 
     @torch.no_grad()
     def _start_from_clip(self, pool: AttentionPool) -> None:
@@ -384,8 +379,7 @@ class _Inputs:
         self._network, self._context = network, method.context
         self._clip = method.clip()
         self._preprocess = self._clip.resolved.preprocess
-        self._size = method.config.resolution
-        images = samples.images.at(self._size, resize="exact", crop="none")
+        images = samples.images.at(method.config.resolution, resize="exact", crop="none")
         self._pixels: Pixels = open_pixels(images, method.context.device)
         self._wanted = network.cross_pool is not None
         if self._wanted:
@@ -394,8 +388,7 @@ class _Inputs:
 
     def images(self, positions: npt.NDArray[np.int64], mirror: npt.NDArray[np.bool_] | None = None) -> torch.Tensor:
         """Normalised, (b, 3, resolution, resolution)."""
-        whole = np.tile(np.array([0, 0, self._size, self._size]), (len(positions), 1))
-        pixels = self._pixels.crops(positions, whole)
+        pixels = whole(self._pixels, positions)
         if mirror is not None:
             pixels = views.mirrored(pixels, mirror)
         return views.normalized(pixels, self._preprocess.mean, self._preprocess.std)

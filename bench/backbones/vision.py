@@ -158,6 +158,14 @@ class AttentionPool(nn.Module):
         self.c_proj = nn.Linear(width, output)
         self.heads = heads
 
+    @classmethod
+    def of_clip(cls, pool: Any, grid: int) -> AttentionPool:
+        """A copy of a ModifiedResNet's `attnpool` for a feature map of grid x grid cells."""
+        copied = cls(grid * grid, pool.k_proj.in_features, pool.num_heads, pool.c_proj.out_features)
+        positions = resize_positions(pool.positional_embedding.detach(), grid)
+        copied.load_state_dict(pool.state_dict() | {"positional_embedding": positions})
+        return copied
+
     def forward(self, tokens: torch.Tensor, query: torch.Tensor | None = None) -> torch.Tensor:
         """Features (n, output) of tokens (n, cells, width), asked by `query` (n, query width)."""
         asked, keys, values = self._projected(tokens, query)

@@ -62,6 +62,12 @@ class _Array:
         return hash(self._key)
 
 
+def whole(pixels: Pixels, positions: npt.NDArray[np.int64]) -> torch.Tensor:
+    """Whole images of one size, uint8 (b, 3, h, w), on the device."""
+    sizes = pixels.sizes[positions]
+    return pixels.crops(positions, np.concatenate([np.zeros_like(sizes), sizes], axis=1))
+
+
 _held: dict[tuple[_Array, str], torch.Tensor] = {}
 """The images of one data set that are on a device."""
 
