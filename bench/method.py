@@ -96,6 +96,8 @@ class Method(ABC):
             harness scores each image once for all repeats.
         selects_epoch: True if `fit` uses validation samples to choose an epoch; only then are they held back.
         diagnostic: True for a baseline that is there to expose what a number is worth.
+        groups: Families that it belongs to, names for `--methods`, e.g. "proposed", "deep", "handcrafted", "svr". The
+            groups "zero-shot", "alignment" and "no-pixel" follow from the other class data.
         citation: BibTeX entry.
         presets: Named changes of settings; `paper` is the defaults.
         ablations: Named changes of settings that switch parts of the method off and on, in the order of the paper's
@@ -111,6 +113,7 @@ class Method(ABC):
     trainable: ClassVar[bool] = True
     selects_epoch: ClassVar[bool] = False
     diagnostic: ClassVar[bool] = False
+    groups: ClassVar[tuple[str, ...]] = ()
     citation: ClassVar[str] = ""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

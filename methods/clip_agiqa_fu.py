@@ -49,6 +49,7 @@ class CLIPAGIQAFu(ClipMethod):
     summary = "prompts at every layer of a frozen CLIP, guided by an alignment task"
     targets = ("quality",)
     selects_epoch = True
+    groups = ("proposed",)
     citation = """@article{fu2024clipagiqa,
   title = {Vision-Language Consistency Guided Multi-modal Prompt Learning for Blind {AI} Generated Image Quality
            Assessment},

@@ -25,13 +25,13 @@ from agiqa_bench.backbones.method import ClipConfig, ClipMethod
 from agiqa_bench.backbones.text import ContextTexts, require_plain_text
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.data.source_digest import source_digest
-from agiqa_bench.errors import CheckpointError
 from agiqa_bench.method import Context
 from agiqa_bench.training import views
 from agiqa_bench.training.learner import Learner, Shared, agreement
 from agiqa_bench.training.loop import seed_weights
 from agiqa_bench.training.loop import train as run_training
 from agiqa_bench.training.memory import in_batches
+from agiqa_bench.training.per_target import PerTarget
 from agiqa_bench.training.pixels import open_pixels
 from agiqa_bench.training.precision import arithmetic
 from agiqa_bench.training.recipe import Recipe
@@ -53,7 +53,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 CATEGORIES = ("terrible", "bad", "poor", "average", "good", "perfect")
 
 
-class CLIPAGIQATang(ClipMethod):
+class CLIPAGIQATang(ClipMethod, PerTarget):
     """Multi-category learnable prompts and regression (ICPR 2024; arXiv 2408.15098).
 
     Both encoders of a CLIP are frozen. Learnt are 16 context vectors before six category words, and a regressor on the
@@ -65,6 +65,7 @@ class CLIPAGIQATang(ClipMethod):
     summary = "learnt context of six category words and a regressor on a frozen CLIP"
     targets = ("quality", "authenticity")
     selects_epoch = True
+    groups = ("proposed",)
     citation = """@inproceedings{tang2024clipagiqa,
   title = {{CLIP-AGIQA}: Boosting the Performance of {AI}-Generated Image Quality Assessment with {CLIP}},
   author = {Tang, Zhenchen and Wang, Zichuan and Peng, Bo and Dong, Jing},
@@ -119,10 +120,11 @@ class CLIPAGIQATang(ClipMethod):
         with threads_for(self.clip().model):
             features = self._view_features(train)
             held_back = None if validation is None else self._image_features(validation)
-            self._networks, self.history = {}, []
+            self.networks.clear()
+            self.history = []
             for column, target in enumerate(self.context.targets):
                 seed_weights(self.context, target)
-                network = self._networks[target] = self._network()
+                network = self.networks[target] = self.build()
                 learner = _RegressionLearner(network, target, train, features, validation, held_back, self.context)
                 validate = validation is not None
                 history = run_training(learner, len(train), recipe, self.context, validate=validate, name=target)
@@ -133,31 +135,10 @@ class CLIPAGIQATang(ClipMethod):
         """Predicted MOS of each target, float64 (n, n_targets)."""
         with threads_for(self.clip().model):
             features = self._image_features(samples)
-            return np.stack([_scores(self._networks[target], features) for target in self.context.targets], axis=1)
+            return np.stack([_scores(self.networks[target], features) for target in self.context.targets], axis=1)
 
-    def state(self) -> Mapping[str, torch.Tensor]:
-        """Context and regressor of each target."""
-        return {
-            f"{target}.{name}": tensor
-            for target, network in self._networks.items()
-            for name, tensor in network.state_dict().items()
-        }
-
-    def restore(self, state: Mapping[str, torch.Tensor]) -> Self:
-        """Take over context and regressor of each target."""
-        self._networks = {target: self._network() for target in self.context.targets}
-        wanted = {f"{target}.{name}" for target, network in self._networks.items() for name in network.state_dict()}
-        try:
-            if wanted != state.keys():
-                raise RuntimeError("other names")
-            for target, network in self._networks.items():
-                network.load_state_dict({name: state[f"{target}.{name}"] for name in network.state_dict()})
-                network.eval()
-        except RuntimeError as error:
-            raise CheckpointError(f"{self.name}: the saved tensors do not fit these settings and this CLIP") from error
-        return self
-
-    def _network(self) -> CategoryRegressor:
+    def build(self) -> CategoryRegressor:
+        """Context and regressor of one target."""
         clip = self.clip()
         require_plain_text(clip.model, clip.tokenizer, self.name)
         return CategoryRegressor(clip, self.config).to(clip.device)
@@ -244,7 +225,7 @@ class CategoryRegressor(nn.Module):
             return self.regressor(both)[:, 0]  # type: ignore[no-any-return]
 
 
-def _scores(network: CategoryRegressor, features: torch.Tensor) -> npt.NDArray[np.float64]:
+def _scores(network: Any, features: torch.Tensor) -> npt.NDArray[np.float64]:
     with torch.inference_mode():
         found: npt.NDArray[np.float64] = network(features, network.texts()).double().cpu().numpy()
     return found

@@ -52,6 +52,7 @@ class IPIQA(ClipMethod):
     targets = ("quality", "alignment")
     uses_prompt = True
     selects_epoch = True
+    groups = ("proposed",)
     citation = """@inproceedings{qu2024ipiqa,
   title = {Bringing Textual Prompt to {AI}-Generated Image Quality Assessment},
   author = {Qu, Bowen and Li, Haohui and Gao, Wei},

@@ -40,6 +40,7 @@ class NIQE(Method):
     summary = "distance of natural scene statistics to those of pristine photographs, no training"
     targets = ("quality",)
     trainable = False
+    groups = ("handcrafted",)
     citation = """@article{mittal2013niqe,
   title = {Making a ``Completely Blind'' Image Quality Analyzer},
   author = {Mittal, Anish and Soundararajan, Rajiv and Bovik, Alan C.},

@@ -11,6 +11,8 @@ from agiqa_bench.contract import check_method
 from agiqa_bench.registry import BUILT_IN, method_registry
 
 BUILT_INS = [entry.name for entry in method_registry().entries() if entry.origin.startswith(BUILT_IN + " ")]
+SKIPPED = {"cnn", "external", "external_trained", "hps", "imagereward", "sisblim", "stairreward"}
+"""Methods that need a backbone, a command or an interpreter to be named, or that nobody can compute."""
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +24,9 @@ def cache(tmp_path_factory, monkeypatch):
 def test_every_built_in_method_keeps_the_contract(name):
     checks = list(check_method(method_registry().load(name)))
     assert [(check.name, check.detail) for check in checks if check.passed is False] == []
-    assert sum(check.passed is True for check in checks) >= 6
+    skipped = any(check.detail.startswith("skipped here: ") for check in checks)
+    assert skipped == (name in SKIPPED)
+    assert sum(check.passed is True for check in checks) >= (3 if skipped else 6)
 
 
 class Sound(Method):

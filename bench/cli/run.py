@@ -27,8 +27,9 @@ def run(
             "--methods",
             "-m",
             metavar="NAMES",
-            help="all, or names separated by commas; name\\[key=value] changes a setting; name\\[ablation] runs each "
-            "row of a method's ablation table, name\\[ablation=ROW] one. (default: all)",
+            help="all, or names and groups separated by commas (proposed, deep, handcrafted, svr, zero-shot, "
+            "alignment, no-pixel; -NAME leaves one out); name\\[key=value] changes a setting; name\\[ablation] runs "
+            "each row of a method's ablation table, name\\[ablation=ROW] one. (default: all)",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -186,6 +187,7 @@ def _run(request: RunRequest, *, download: bool, dry_run: bool) -> int:
     from rich.console import Console
 
     from agiqa_bench.cli.console import wide_console
+    from agiqa_bench.cli.plan import show_plan
     from agiqa_bench.cli.progress import TerminalWatcher, forward_log
     from agiqa_bench.cli.report import write_tables
     from agiqa_bench.errors import ConfigError, StoreError
@@ -209,7 +211,7 @@ def _run(request: RunRequest, *, download: bool, dry_run: bool) -> int:
         plan = _download_and_plan(request, watcher, told, agreed=download)
     store = Store(request.output or _default_output(plan))
     plan.find_results(store)
-    _show_plan(plan, store, shown)
+    show_plan(plan, store.root, shown)
     if not any(method.cells for method in plan.methods):
         raise ConfigError("nothing to compare: every method that was asked for is skipped; the plan above says why")
     if dry_run:
@@ -265,42 +267,6 @@ def _download_and_plan(request: RunRequest, watcher: Any, console: Console, *, a
                 raise DataNotFoundError(reason)
         download_shown(dataset, request.data_root, console)
     return make_plan(request, watcher.say)
-
-
-def _show_plan(plan: Plan, store: Any, console: Console) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    dataset = plan.dataset
-    synthetic = " · synthetic, rated by a simulated panel" if dataset.synthetic else ""
-    console.print(
-        Text(f"{dataset.title}: {len(dataset.samples)} rows, {dataset.samples['group'].nunique()} groups{synthetic}")
-    )
-    for fault in dataset.faults:
-        console.print(Text(f"  note: {fault.message}", style="dim"), soft_wrap=True)
-    protocol = plan.protocol
-    leak = f"{protocol['leaked_prompts']:.0%} of the test images have their prompt group in the training part"
-    console.print(Text(f"{len(plan.splits)} splits, {plan.rule}: {leak}"))
-    grid = Table(title=f"Plan · {plan.device} · {store.root}", title_style="bold", title_justify="left")
-    for title in ("Method", "Targets", "Weights"):
-        grid.add_column(title, overflow="fold")
-    grid.add_column("Cached", justify="right")
-    grid.add_column("To compute", justify="right")
-    grid.add_column("Note", overflow="fold")
-    for method in plan.methods:
-        weights = ", ".join(weights.name for weights in method.weights)
-        if method.skip is not None:
-            grid.add_row(Text(method.display), "", "", "", "", Text(f"skipped: {method.skip}", style="yellow"))
-            continue
-        cells = [str(len(method.cells) - len(method.missing)), str(len(method.missing))]
-        targets = ", ".join(method.context.targets)
-        changed = f"stored cells differ in {', '.join(method.changed)}" if method.changed else ""
-        unsaved = "stored without model" if method.without_model else ""
-        note = "; ".join(filter(None, (method.note, changed, unsaved)))
-        grid.add_row(Text(method.display), targets, Text(weights or "none"), *cells, Text(note))
-    for name, reason in plan.unusable.items():
-        grid.add_row(Text(name), "", "", "", "", Text(f"cannot be used: {reason}", style="yellow"))
-    console.print(grid)
 
 
 def _default_output(plan: Plan) -> Path:

@@ -27,8 +27,8 @@ from agiqa_bench.execution.request import (
     MethodSpec,
     RunRequest,
     explain_validation,
-    parse_method,
 )
+from agiqa_bench.execution.selection import requested_methods
 from agiqa_bench.method import Context, Method, MethodConfig
 from agiqa_bench.registry import method_registry
 
@@ -46,11 +46,10 @@ def make_plan(request: RunRequest, say: Callable[[str], None] = lambda line: Non
     Raises:
         AgiqaError: The request cannot be met: unknown names, settings that are not valid, data that are not there.
     """
-    specs = _requested_methods(request)
+    specs, forgiving = _requested_methods(request)
     dataset = open_dataset(request.dataset, request.data_root, annotations_only=request.annotations_only)
     rule, splits = _splits(request, dataset)
     _check_targets(request, dataset)
-    forgiving = "all" in request.methods
     classes, unusable = _load_methods(specs, forgiving=forgiving)
     rows = [row for spec in specs if spec.name in classes for row in _rows(spec, classes[spec.name])]
     # Importing torch takes seconds, which a comparison that never uses it does not pay.
@@ -87,24 +86,13 @@ def _check_targets(request: RunRequest, dataset: Dataset) -> None:
             raise UnknownNameError(f"target of {dataset.name}", name, known)
 
 
-def _requested_methods(request: RunRequest) -> list[MethodSpec]:
-    registry = method_registry()
-    specs: list[MethodSpec] = []
-    for text in request.methods:
-        if text == "all":
-            specs.extend(MethodSpec(name) for name in registry.names())
-            continue
-        spec = parse_method(text)
-        if spec.name not in registry:
-            registry.load(spec.name)  # raises, with suggestions
-        specs.append(spec)
-    if not specs:
-        raise ConfigError("no method was asked for: give --methods NAME,NAME or --methods all")
+def _requested_methods(request: RunRequest) -> tuple[list[MethodSpec], bool]:
+    specs, forgiving = requested_methods(request.methods, method_registry())
     names = {spec.name for spec in specs}
     for name in request.settings:
         if name not in names:
             raise UnknownNameError("method in --set", name, names, "(it must be among --methods)")
-    return specs
+    return specs, forgiving
 
 
 def _splits(request: RunRequest, dataset: Dataset) -> tuple[SplitRule, tuple[Split, ...]]:
@@ -120,7 +108,7 @@ def _splits(request: RunRequest, dataset: Dataset) -> tuple[SplitRule, tuple[Spl
 
 
 def _load_methods(specs: list[MethodSpec], *, forgiving: bool) -> tuple[dict[str, type[Method]], dict[str, str]]:
-    """The methods' classes, and why some cannot be loaded; only "all" forgives that."""
+    """The methods' classes, and why some cannot be loaded; only a group of methods forgives that."""
     classes, unusable = {}, {}
     for spec in specs:
         try:

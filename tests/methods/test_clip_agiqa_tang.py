@@ -97,7 +97,7 @@ def test_the_words_alone(few):
     assert scores.shape == (40, 1)
     assert np.isfinite(scores).all()
     assert not any("context" in name for name in method.state())
-    network = method._networks["quality"]
+    network = method.networks["quality"]
     clip = method.clip()
     words = clip.encode_text([f"{word}." for word in ("terrible", "bad", "poor", "average", "good", "perfect")])
     with torch.no_grad():
@@ -107,7 +107,7 @@ def test_the_words_alone(few):
 def test_the_score_is_the_regressors_on_seven_features(fitted, rated):
     method, _ = fitted
     rows = rated.subset([3, 8])
-    clip, network = method.clip(), method._networks["authenticity"]
+    clip, network = method.clip(), method.networks["authenticity"]
     images = torch.from_numpy(clip.encode_image(clip.resized(rows.images)))
     with torch.no_grad():
         texts = network.texts()

@@ -1,0 +1,63 @@
+"""The plan of a run on the terminal: what will be computed, and what is left out and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from agiqa_bench.execution.plan import Plan, PlannedMethod
+
+
+def show_plan(plan: Plan, folder: Path, console: Console) -> None:
+    """Print data set, splits, one row per method that runs, and one line per method that does not.
+
+    Args:
+        plan: After `Plan.find_results`.
+        folder: Where results go.
+        console: Where to print.
+    """
+    from rich.text import Text
+
+    dataset = plan.dataset
+    synthetic = " · synthetic, rated by a simulated panel" if dataset.synthetic else ""
+    console.print(
+        Text(f"{dataset.title}: {len(dataset.samples)} rows, {dataset.samples['group'].nunique()} groups{synthetic}")
+    )
+    for fault in dataset.faults:
+        console.print(Text(f"  note: {fault.message}", style="dim"), soft_wrap=True)
+    leak = f"{plan.protocol['leaked_prompts']:.0%} of the test images have their prompt group in the training part"
+    console.print(Text(f"{len(plan.splits)} splits, {plan.rule}: {leak}"))
+    running = [method for method in plan.methods if method.skip is None]
+    if running:
+        console.print(_table(running, f"Plan · {plan.device} · {folder}"))
+    skipped = [(method.display, f"skipped: {method.skip}") for method in plan.methods if method.skip is not None]
+    broken = [(name, f"cannot be used: {reason}") for name, reason in plan.unusable.items()]
+    if skipped or broken:
+        console.print(Text("Left out", style="bold"))
+    for name, reason in skipped + broken:
+        console.print(Text(f"  {name}: ", style="yellow") + Text(reason, style="default"), soft_wrap=True)
+
+
+def _table(methods: list[PlannedMethod], title: str) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(title=title, title_style="bold", title_justify="left")
+    for heading in ("Method", "Targets", "Weights"):
+        grid.add_column(heading, overflow="fold")
+    grid.add_column("Cached", justify="right")
+    grid.add_column("To compute", justify="right")
+    grid.add_column("Note", overflow="fold")
+    for method in methods:
+        weights = ", ".join(weights.name for weights in method.weights)
+        cells = [str(len(method.cells) - len(method.missing)), str(len(method.missing))]
+        targets = ", ".join(method.context.targets)
+        changed = f"stored cells differ in {', '.join(method.changed)}" if method.changed else ""
+        unsaved = "stored without model" if method.without_model else ""
+        note = "; ".join(filter(None, (method.note, changed, unsaved)))
+        grid.add_row(Text(method.display), targets, Text(weights or "none"), *cells, Text(note))
+    return grid
