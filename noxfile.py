@@ -52,6 +52,13 @@ def demo_clip(session: nox.Session) -> None:
 
 
 @nox.session(python=THIS_PYTHON)
+def benchmark(session: nox.Session) -> None:
+    """Print how many images per second the handcrafted methods score; arguments after -- are the module's own."""
+    session.install("-e", ".")
+    session.run("python", "-m", "agiqa_bench.benchmarks.features", *session.posargs)
+
+
+@nox.session(python=THIS_PYTHON)
 def readme(session: nox.Session) -> None:
     """Compute the README's tables and contact sheet again; -- FOLDER holds the real data sets' annotation files."""
     session.install("-e", ".")

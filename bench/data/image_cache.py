@@ -123,10 +123,16 @@ class ImageCache:
     def _read(self) -> tuple[dict[str, str], list[BadImageError]]:
         """Digest of every file that can be read, and why the others cannot."""
         paths = list(dict.fromkeys(self._paths))
-        return file_digests(paths, self._root / "digests", self._workers, self._progress)
+        return file_digests(paths, self.folder / "digests", self._workers, self._progress)
 
     @property
-    def _root(self) -> Path:
+    def paths(self) -> list[str]:
+        """Image file of each row, length n."""
+        return list(self._paths)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the cache; it need not exist."""
         if self._folder is not None:
             return self._folder
         from agiqa_bench.data.roots import cache_root
@@ -147,7 +153,7 @@ class ImageCache:
 
     def _stored(self, name: str, images: Callable[[], Iterable[Pixels]]) -> PixelStore:
         """The store called `name`, written from `images` if it is not there or damaged."""
-        folder = self._root / "images" / name
+        folder = self.folder / "images" / name
         # With an unreadable file there is no store; going on finds the undecodable ones too, for one full message.
         store = None if self._read[1] else open_store(folder)
         if store is None:
@@ -234,6 +240,17 @@ class Images(Sequence[Pixels]):
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the contents of all image files of the data set, in the order of its rows."""
         return self._cache.fingerprint
+
+    @property
+    def files(self) -> list[str]:
+        """The image file of each row, length n."""
+        paths = self._cache.paths
+        return [paths[row] for row in self._rows]
+
+    @property
+    def folder(self) -> Path:
+        """The cache's folder: what is computed from the images and can be computed again is kept beside them."""
+        return self._cache.folder
 
     @property
     def sizes(self) -> npt.NDArray[np.int64]:

@@ -8,16 +8,14 @@ the cache folder, under a name that covers everything that can change its conten
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from agiqa_bench.atomic import write_bytes
-from agiqa_bench.data.folder_lock import folder_lock
 from agiqa_bench.data.roots import cache_root
+from agiqa_bench.features.array_file import stored_array
 
 Encode = Callable[[int], npt.NDArray[np.float32]]
 
@@ -46,26 +44,7 @@ class ViewFeatures:
             StoreError: The cache folder cannot be written.
         """
         if self._held is None or self._held[0] != epoch:
-            file = self.folder / f"{epoch:04d}.npy"
-            features = _read(file)
-            if features is None:
-                with folder_lock(file):
-                    features = _read(file)
-                    if features is None:
-                        features = self._encode(epoch)
-                        features.flags.writeable = False
-                        buffer = io.BytesIO()
-                        np.save(buffer, features)
-                        write_bytes(file, buffer.getvalue())
+            features = stored_array(self.folder / f"{epoch:04d}.npy", lambda: self._encode(epoch))
             # One epoch at a time: a hundred of them would be most of a small machine's memory.
             self._held = (epoch, features)
         return self._held[1]
-
-
-def _read(file: Path) -> npt.NDArray[np.float32] | None:
-    """A file's features through a memory map; None if there is no whole file."""
-    try:
-        features: npt.NDArray[np.float32] = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return features
