@@ -111,6 +111,8 @@ def check_method(cls: type[Method]) -> Iterator[Check]:
     try:
         bench = _bench(cls)
         reason = cls.skip(bench.config, bench.context)
+        if reason is None:
+            cls.weights(bench.config, bench.context)
     except AgiqaError as error:
         yield Check("a skip is said in one line", None, str(error))
         return
@@ -175,7 +177,6 @@ def _bench(cls: type[Method]) -> Bench:
         offline=True,
     )
     config = cls.Config.model_validate(dict(cls.presets.get("quick", {})))
-    cls.weights(config, context)
     split = make_splits(table, "demo", repeats=1)[0]
     return Bench(cls, config, table, images, context, split)
 

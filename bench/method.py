@@ -59,6 +59,7 @@ class Context:
         shared_seed: Seed that all repeats of the method share, for what is drawn once for all of them.
         selection: How the epoch is chosen by methods that choose one.
         offline: True if the network must not be touched.
+        python: The interpreter that the user named for this method (`--python-for`); None if none was.
         deterministic: True if a CUDA device must give the same numbers each time, at some cost; the CPU does anyway.
         scratch: Folder that survives a kill of this cell and is deleted when it is finished (per-epoch
             checkpoints); None outside a run.
@@ -75,6 +76,7 @@ class Context:
     shared_seed: int = 0
     selection: Selection = "validation"
     offline: bool = False
+    python: Path | None = None
     deterministic: bool = False
     scratch: Path | None = None
     progress: Callable[[int, int, str], None] = lambda done, total, what: None  # noqa: ARG005
@@ -96,6 +98,7 @@ class Method(ABC):
             harness scores each image once for all repeats.
         selects_epoch: True if `fit` uses validation samples to choose an epoch; only then are they held back.
         diagnostic: True for a baseline that is there to expose what a number is worth.
+        takes_python: True if it can compute in another Python interpreter, named by `--python-for NAME=PATH`.
         groups: Families that it belongs to, names for `--methods`, e.g. "proposed", "deep", "handcrafted", "svr". The
             groups "zero-shot", "alignment" and "no-pixel" follow from the other class data.
         citation: BibTeX entry.
@@ -113,6 +116,7 @@ class Method(ABC):
     trainable: ClassVar[bool] = True
     selects_epoch: ClassVar[bool] = False
     diagnostic: ClassVar[bool] = False
+    takes_python: ClassVar[bool] = False
     groups: ClassVar[tuple[str, ...]] = ()
     citation: ClassVar[str] = ""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -149,6 +153,11 @@ class Method(ABC):
     @classmethod
     def note(cls, config: MethodConfig, context: Context) -> str:  # noqa: ARG003
         """What a reader of the table must know about a row with these settings, in one line; empty if nothing."""
+        return ""
+
+    @classmethod
+    def row_name(cls, config: MethodConfig) -> str:  # noqa: ARG003
+        """What tells this row from others of the method in tables; empty: the settings that the user gave."""
         return ""
 
     def prepare(self) -> None:  # noqa: B027 - most methods have nothing to prepare

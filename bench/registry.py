@@ -11,6 +11,7 @@ import ast
 import importlib
 import importlib.util
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -18,9 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from agiqa_bench.errors import PluginError, RegistrationError, UnknownNameError
+from agiqa_bench.families import SEPARATOR
 
 if TYPE_CHECKING:
     from agiqa_bench.data.dataset import Dataset
+    from agiqa_bench.families import Family
     from agiqa_bench.method import Method
 
 T = TypeVar("T")
@@ -50,20 +53,23 @@ class Entry:
 class Registry(Generic[T]):
     """Lazy names of one kind of class."""
 
-    def __init__(self, kind: str, group: str, base: str) -> None:
+    def __init__(self, kind: str, group: str, base: str, families: Registry[Family] | None = None) -> None:
         """Describe the registry.
 
         Args:
             kind: The noun in messages, e.g. `method`.
             group: Entry-point group that distributions register under.
             base: `module:Class` that every entry must derive from.
+            families: Answer for names with a colon; None if there are no such names.
         """
         self.kind = kind
         self.group = group
+        self.families = families
         self._base = base
         self._locations: dict[str, str] = {}
         self._origins: dict[str, str] = {}
         self._loaded: dict[str, type[T]] = {}
+        self._members: dict[str, type[T]] = {}
         self._refused: list[Entry] = []
         self._contested: dict[str, str] = {}
         self._discovered = False
@@ -105,16 +111,33 @@ class Registry(Generic[T]):
         self._loaded[name] = cls
 
     def names(self) -> list[str]:
-        """All registered names, sorted."""
+        """All registered names, sorted; the members of families are apart."""
         self._discover()
         return sorted(self._locations)
 
+    def members(self, family: str) -> list[str]:
+        """Full names of a family's members, e.g. `pyiqa:musiq`, in the family's order.
+
+        Raises:
+            UnknownNameError: There is no such family.
+            PluginError: The family is broken.
+        """
+        return [f"{family}{SEPARATOR}{member}" for member in self._family(family).members()]
+
     def __contains__(self, name: str) -> bool:
         self._discover()
-        return name in self._locations
+        if name in self._locations:
+            return True
+        family, colon, member = name.partition(SEPARATOR)
+        if not colon or self.families is None or family not in self.families:
+            return False
+        try:
+            return member in self._family(family).members()
+        except (PluginError, RegistrationError):
+            return False
 
     def load(self, name: str) -> type[T]:
-        """Import the class registered as `name`.
+        """Import the class registered as `name`, or let its family make it; always the same class for one name.
 
         Raises:
             UnknownNameError: Nothing has that name; the message suggests near ones.
@@ -122,6 +145,8 @@ class Registry(Generic[T]):
             RegistrationError: Two third parties claim the name; a built-in's is never in doubt.
         """
         self._discover()
+        if name not in self._locations and SEPARATOR in name and self.families is not None:
+            return self._member(name)
         if name not in self._locations:
             raise UnknownNameError(self.kind, name, self._locations, f"(see 'agiqa-bench {self.kind}s list')")
         if name in self._contested:
@@ -142,6 +167,10 @@ class Registry(Generic[T]):
             raise PluginError(
                 f"{self.kind} '{name}' of {origin} cannot be imported: {type(error).__name__}: {_first_line(error)}"
             ) from error
+        return self._fitting(name, found, location, origin)
+
+    def _fitting(self, name: str, found: Any, location: str, origin: str) -> type[T]:
+        """`found`, if it is a class that may stand under `name`."""
         base_module, _, base_name = self._base.partition(":")
         base = getattr(importlib.import_module(base_module), base_name)
         if not (inspect.isclass(found) and issubclass(found, base)):
@@ -156,11 +185,45 @@ class Registry(Generic[T]):
             raise PluginError(f"{self.kind} '{name}' of {origin}: {problem}")
         return cast(type[T], found)
 
+    def describe(self, name: str) -> Mapping[str, str]:
+        """What its family says of `name`; empty if it is not a member of one."""
+        family, colon, member = name.partition(SEPARATOR)
+        return self._family(family).describe(member) if colon and name not in self._locations else {}
+
+    def _family(self, name: str) -> Family:
+        if self.families is None or name not in self.families:
+            known = self.families.names() if self.families is not None else []
+            raise UnknownNameError(f"family of {self.kind}s", name, known, f"(see 'agiqa-bench {self.kind}s list')")
+        return self.families.load(name)()
+
+    def _member(self, name: str) -> type[T]:
+        if name not in self._members:
+            family_name, _, member = name.partition(SEPARATOR)
+            family = self._family(family_name)
+            known = family.members()
+            if member not in known:
+                hint = f"(see 'agiqa-bench {self.kind}s list --family {family_name}')"
+                raise UnknownNameError(f"{family_name} {self.kind}", member, known, hint)
+            origin = self._origin_of(name)
+            try:
+                found = family.load(member)
+            except Exception as error:  # a third party's family may fail in any way
+                raise PluginError(
+                    f"{self.kind} '{name}' of {origin} cannot be made: {type(error).__name__}: {_first_line(error)}"
+                ) from error
+            self._members[name] = self._fitting(name, found, f"what family '{family_name}' makes", origin)
+        return self._members[name]
+
+    def _origin_of(self, name: str) -> str:
+        if name not in self._locations and self.families is not None:
+            return self.families._origin_of(name.partition(SEPARATOR)[0])
+        return self._origins[name]
+
     def entry(self, name: str) -> Entry:
         """Facts about one name, without importing it if it is built in."""
         self._discover()
-        location, origin = self._locations[name], self._origins[name]
-        if origin.startswith(f"{BUILT_IN} ") and name not in self._loaded:
+        location, origin = self._locations.get(name, ""), self._origin_of(name)
+        if location and origin.startswith(f"{BUILT_IN} ") and name not in self._loaded:
             facts = literal_class_data(location)
             if facts is not None:
                 return Entry(name, location, origin, facts=facts)
@@ -239,7 +302,13 @@ def _literals(class_name: str, classes: dict[str, ast.ClassDef]) -> dict[str, An
 @cache
 def method_registry() -> Registry[Method]:
     """The registry of methods of this process."""
-    return Registry("method", "agiqa_bench.methods", "agiqa_bench.method:Method")
+    return Registry("method", "agiqa_bench.methods", "agiqa_bench.method:Method", family_registry())
+
+
+@cache
+def family_registry() -> Registry[Family]:
+    """The registry of families of methods of this process."""
+    return Registry("family", "agiqa_bench.method_families", "agiqa_bench.families:Family")
 
 
 @cache

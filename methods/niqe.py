@@ -72,6 +72,13 @@ class NIQE(Method):
         )
 
     @classmethod
+    def skip(cls, config: MethodConfig, context: Context) -> str | None:  # noqa: ARG003
+        """Without pyiqa, which computes the features, there is no NIQE."""
+        from agiqa_bench.methods.pyiqa_loading import missing
+
+        return missing()
+
+    @classmethod
     def weights(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:
         """The pristine model that `config` names, fetched if it may be.
 

@@ -11,8 +11,9 @@ from agiqa_bench.contract import check_method
 from agiqa_bench.registry import BUILT_IN, method_registry
 
 BUILT_INS = [entry.name for entry in method_registry().entries() if entry.origin.startswith(BUILT_IN + " ")]
-SKIPPED = {"cnn", "external", "external_trained", "hps", "imagereward", "sisblim", "stairreward"}
-"""Methods that need a backbone, a command or an interpreter to be named, or that nobody can compute."""
+SKIPPED = {"cnn", "external", "external_trained", "hps", "imagereward"} | {"blipscore", "pickscore"}
+SKIPPED |= {"sisblim", "stairreward"}
+"""A backbone, a command or an interpreter must be named; weights are gigabytes; nobody can compute them."""
 
 
 @pytest.fixture(autouse=True)

@@ -100,6 +100,30 @@ def read_openai(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in tensors.items() if name not in _OPENAI_CONSTANTS}
 
 
+def read_tensors(path: Path, next_step: str) -> dict[str, torch.Tensor]:
+    """Read the tensors of a state dict (bare, or under "state_dict" or "model") or of a .safetensors file, on the CPU.
+
+    Args:
+        path: The file.
+        next_step: What the message of a file that cannot be used asks for.
+
+    Raises:
+        WeightsUnavailableError: The file is missing, truncated, holds no tensors by name, or holds pickled code.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise WeightsUnavailableError(f"weight file {path} does not exist: {next_step}")
+    try:
+        tensors = load_file(path) if path.suffix == ".safetensors" else _state_dict(path, mmap=False)
+    except (SafetensorError, *_DAMAGED) as error:
+        raise _unusable(path, error, next_step) from error
+    if not tensors:
+        raise WeightsUnavailableError(f"weight file {path} holds no tensors by name: {next_step}")
+    return tensors
+
+
 def check_fit(checkpoint: Checkpoint, architecture: str, config: Mapping[str, Any]) -> None:
     """Compare a file's tensors with those of an architecture.
 
@@ -180,7 +204,8 @@ def _state_dict(path: Path, *, mmap: bool) -> dict[str, torch.Tensor]:
     import torch
 
     content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    content = content.get("state_dict", content) if isinstance(content, dict) else {}
+    for wrapper in ("state_dict", "model"):
+        content = content.get(wrapper, content) if isinstance(content, dict) else {}
     named = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
     return {name.removeprefix("module."): value for name, value in named.items()}
 
@@ -209,7 +234,7 @@ def _first_bytes(path: Path) -> bytes:
         raise WeightsUnavailableError(f"weight file {path} cannot be read: {error.strerror}") from error
 
 
-def _unusable(path: Path, error: Exception) -> WeightsUnavailableError:
+def _unusable(path: Path, error: Exception, next_step: str = _NEXT_STEP) -> WeightsUnavailableError:
     refused = re.search(r"(?:GLOBAL|it names) (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
     if refused:
         why = f"holds pickled objects that are not tensors, and these are never loaded ({refused.group(1)})"
@@ -217,4 +242,4 @@ def _unusable(path: Path, error: Exception) -> WeightsUnavailableError:
         why = f"is truncated or damaged ({one_line(error, 80)})"
     else:
         why = "is not a checkpoint"
-    return WeightsUnavailableError(f"weight file {path} {why}: {_NEXT_STEP}")
+    return WeightsUnavailableError(f"weight file {path} {why}: {next_step}")

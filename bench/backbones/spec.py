@@ -77,6 +77,12 @@ class ResolvedBackbone:
         """Side of the square input in pixels."""
         return self.preprocess.size
 
+    @property
+    def residual(self) -> bool:
+        """Whether its configuration asks for a residual network of OpenAI's kind as the image tower."""
+        config = json.loads(self.files[0].read_text(encoding="utf-8")) if self.files else _config(self.architecture)
+        return isinstance(config["vision_cfg"].get("layers"), list)
+
 
 def resolve(spec: str, offline: bool = False) -> ResolvedBackbone:
     """Find a backbone's weights, downloading them if they may be, and look into them.

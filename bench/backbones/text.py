@@ -105,21 +105,26 @@ class DistinctPrompts:
 
 
 class ContextTexts:
-    """Texts that begin with learnable vectors: [start] [v1] ... [vk] phrase [end] (Zhou et al. 2022, equation 2).
+    """Texts with learnable vectors before a phrase, and behind it: [start] [v1] ... phrase ... [vk] [end].
+
+    All stand before it (Zhou et al. 2022, equation 2) unless some are asked to stand behind (their equation 3).
 
     Attributes:
         count: Number of texts.
         length: Positions up to the last end token; nothing behind it is computed.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, phrases: Sequence[str], n_ctx: int) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, phrases: Sequence[str], n_ctx: int, before: int | None = None
+    ) -> None:
         """Tokenise the phrases and look up their embeddings, once.
 
         Args:
             model: open_clip's CLIP, for which `can_cut` holds.
             tokenizer: Its `open_clip.SimpleTokenizer`.
-            phrases: What follows the learnable vectors, e.g. "good photo."
+            phrases: What the learnable vectors surround, e.g. "good photo."
             n_ctx: Number of learnable vectors.
+            before: How many of them, the first, stand before the phrase; None means all.
 
         Raises:
             ConfigError: The longest text does not fit the context length.
@@ -129,18 +134,26 @@ class ContextTexts:
         limit = len(model.positional_embedding)
         if self.length > limit:
             raise ConfigError(f"n_ctx={n_ctx}: '{phrases[0]}' and its context need {self.length} of {limit} tokens")
+        first = n_ctx if before is None else before
         device = model.positional_embedding.device
         start, end = tokenizer.sot_token_id, tokenizer.eot_token_id
-        rows = [[start, *([0] * n_ctx), *word, end, *([0] * (self.length - n_ctx - 2 - len(word)))] for word in words]
+        used = [[start, *([0] * first), *word, *([0] * (n_ctx - first)), end] for word in words]
+        rows = [row + [0] * (self.length - len(row)) for row in used]
         with torch.no_grad():
-            embeddings = model.token_embedding(torch.tensor(rows, device=device))
+            self._embeddings = model.token_embedding(torch.tensor(rows, device=device))
+        places = [[place + (len(word) if place > first else 0) for place in range(1, 1 + n_ctx)] for word in words]
         self._model = model
-        self._start, self._rest = embeddings[:, :1], embeddings[:, 1 + n_ctx :]
-        self._ends = torch.tensor([n_ctx + 1 + len(word) for word in words], device=device)
+        self._places = torch.tensor(places, dtype=torch.int64, device=device)
+        self._ends = torch.tensor([len(row) - 1 for row in used], device=device)
 
     def encode(self, context: torch.Tensor | None, deep: Sequence[torch.Tensor] = ()) -> torch.Tensor:
-        """Features (count, embed_dim) with the vectors (k, width) that all texts share; None where k is 0."""
-        parts = [self._start, self._rest]
+        """Features (count, embed_dim) with the vectors (k, width) that all texts share; None where k is 0.
+
+        Deep tokens take the places of vectors that all stand before the phrase.
+        """
+        embeddings = self._embeddings
         if context is not None:
-            parts.insert(1, context.to(self._rest.dtype).expand(self.count, -1, -1))
-        return encode_embeddings(self._model, torch.cat(parts, dim=1), self._ends, deep)
+            vectors = context.to(embeddings.dtype).expand(self.count, -1, -1)
+            where = self._places[..., None].expand(-1, -1, embeddings.shape[-1])
+            embeddings = embeddings.scatter(1, where, vectors)
+        return encode_embeddings(self._model, embeddings, self._ends, deep)

@@ -16,6 +16,9 @@ from torch.nn import functional as F
 
 from agiqa_bench.errors import ConfigError
 
+RESIDUAL_STRIDE = 32
+"""Pixels along a side that one cell of a ModifiedResNet's feature map stands for; it cannot see smaller images."""
+
 
 def is_plain_vit(visual: nn.Module) -> bool:
     """Whether an image tower is OpenAI's kind of Vision Transformer: features read at the class token."""
@@ -99,7 +102,7 @@ def feature_map(visual: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.
         the last layer norm; and the image features (n, embed_dim) that a Vision Transformer reads at its class token,
         None for a ResNet, which reads them by its attention pool.
     """
-    if isinstance(visual, open_clip.modified_resnet.ModifiedResNet):
+    if is_residual(visual):
         hidden = visual.stem(images)
         for stage in (visual.layer1, visual.layer2, visual.layer3, visual.layer4):
             hidden = stage(hidden)
@@ -109,6 +112,28 @@ def feature_map(visual: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.
         hidden = block(hidden)
     hidden = visual.ln_post(hidden)
     return hidden[:, 1:], hidden[:, 0] @ visual.proj
+
+
+def is_residual(visual: nn.Module) -> bool:
+    """Whether an image tower is OpenAI's kind of residual network, whose attention pool can do without positions."""
+    return isinstance(visual, open_clip.modified_resnet.ModifiedResNet)
+
+
+def encode_any_size(visual: Any, images: torch.Tensor) -> torch.Tensor:
+    """Features of images of any size, by an attention pool that is told no positions (CLIP-IQA, section 3.2).
+
+    Args:
+        visual: open_clip's ModifiedResNet.
+        images: Normalised, (n, 3, h, w), both sides at least `RESIDUAL_STRIDE`.
+
+    Returns:
+        (n, embed_dim), not normalised.
+    """
+    tokens, _ = feature_map(visual, images)
+    tokens = torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1)
+    pool = visual.attnpool
+    asked, keys, values = _projected(pool, pool.num_heads, tokens[:, :1], tokens)
+    return _pooled(pool, asked, keys, values)
 
 
 def resize_positions(positions: torch.Tensor, grid: int) -> torch.Tensor:
@@ -168,9 +193,7 @@ class AttentionPool(nn.Module):
 
     def forward(self, tokens: torch.Tensor, query: torch.Tensor | None = None) -> torch.Tensor:
         """Features (n, output) of tokens (n, cells, width), asked by `query` (n, query width)."""
-        asked, keys, values = self._projected(tokens, query)
-        pooled = F.scaled_dot_product_attention(asked, keys, values)
-        return self.c_proj(pooled.transpose(1, 2).flatten(1))  # type: ignore[no-any-return]
+        return _pooled(self, *self._projected(tokens, query))
 
     def weights(self, tokens: torch.Tensor, query: torch.Tensor | None = None) -> torch.Tensor:
         """Attention weights, (n, heads, 1 + cells), which sum to 1 over the last axis; the mean token comes first."""
@@ -184,7 +207,20 @@ class AttentionPool(nn.Module):
         """Query, keys and values, each (n, heads, positions, width / heads)."""
         tokens = torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1)
         tokens = tokens + self.positional_embedding.to(tokens.dtype)
-        asked = tokens[:, :1] if query is None else query[:, None]
-        projected = (self.q_proj(asked), self.k_proj(tokens), self.v_proj(tokens))
-        query_heads, keys, values = (each.unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in projected)
-        return query_heads, keys, values
+        return _projected(self, self.heads, tokens[:, :1] if query is None else query[:, None], tokens)
+
+
+def _projected(
+    pool: Any, heads: int, asked: torch.Tensor, tokens: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Query, keys and values, each (n, heads, positions, width / heads), of CLIP's pool or ours."""
+    projected = (pool.q_proj(asked), pool.k_proj(tokens), pool.v_proj(tokens))
+    query, keys, values = (each.unflatten(-1, (heads, -1)).transpose(1, 2) for each in projected)
+    return query, keys, values
+
+
+def _pooled(pool: Any, asked: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Features (n, output) that one query per image reads from its tokens."""
+    read = F.scaled_dot_product_attention(asked, keys, values)
+    features: torch.Tensor = pool.c_proj(read.transpose(1, 2).flatten(1))
+    return features

@@ -12,7 +12,8 @@ PIPE_WIDTH = 150
 
 def wide_console(**options: Any) -> Console:
     """A console as wide as the terminal, or wide enough for whole tables where there is none."""
-    console = Console(**options)
+    # A name with colons, such as a:one:b, would come out with a picture in it.
+    console = Console(**{"emoji": False} | options)
     if not console.is_terminal:
         console.width = max(console.width, PIPE_WIDTH)
     return console

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from agiqa_bench.method import Method
     from agiqa_bench.registry import Entry
 
@@ -18,26 +20,68 @@ Plugin = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file
 
 
 @app.command("list")
-def list_methods(plugin: Plugin = None) -> None:
-    """List every registered method; a broken one with its reason."""
+def list_methods(
+    plugin: Plugin = None,
+    family: Annotated[str | None, typer.Option("--family", help="List the members of a family instead.")] = None,
+    pyiqa: Annotated[bool, typer.Option("--pyiqa", help="The same as --family pyiqa.")] = False,
+) -> None:
+    """List every registered method and family; a broken one with its reason."""
+    from rich.table import Table
+
+    from agiqa_bench.cli.console import wide_console
+    from agiqa_bench.registry import BUILT_IN, method_registry
+
+    _load(plugin)
+    if family is not None or pyiqa:
+        _list_family(family or "pyiqa")
+        return
+    registry = method_registry()
+    families = registry.families.entries() if registry.families is not None else []
+    entries = registry.entries()
+    # Where all are ours, their origin would take the room of the summaries.
+    foreign = any(not entry.origin.startswith(f"{BUILT_IN} ") for entry in [*entries, *families])
+    grid = Table(box=None, pad_edge=False)
+    for title in ("Name", "Title", "Predicts", "Kind", *(["From"] if foreign else []), "Summary"):
+        grid.add_column(title, overflow="fold")
+    for entry in entries:
+        kind, summary = _kind(entry), str(entry.facts.get("summary", ""))
+        grid.add_row(*_cells(entry, entry.name, kind, summary, foreign=foreign))
+    for entry in families:
+        summary = f"{entry.facts.get('summary', '')}: methods list --family {entry.name}"
+        grid.add_row(*_cells(entry, f"{entry.name}:NAME", "family", summary, foreign=foreign))
+    wide_console().print(grid)
+
+
+def _cells(entry: Entry, name: str, kind: str, summary: str, *, foreign: bool) -> list[Text]:
+    from rich.text import Text
+
+    broken = entry.error is not None
+    targets = "" if broken or kind == "family" else ", ".join(entry.facts.get("targets", ("quality",)))
+    return [
+        Text(name),
+        Text(str(entry.facts.get("title", ""))),
+        Text(targets.replace("*", "any")),
+        Text("broken", style="red") if broken else Text(kind),
+        *([Text(entry.origin)] if foreign else []),
+        Text(entry.error or summary),
+    ]
+
+
+def _list_family(family: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
     from agiqa_bench.cli.console import wide_console
     from agiqa_bench.registry import method_registry
 
-    _load(plugin)
+    registry = method_registry()
+    rows = {name: registry.describe(name) for name in registry.members(family)}
+    titles = list(dict.fromkeys(title for row in rows.values() for title in row))
     grid = Table(box=None, pad_edge=False)
-    for title in ("Name", "Title", "Predicts", "Kind", "From", "Summary"):
+    for title in ("Name", *titles):
         grid.add_column(title, overflow="fold")
-    for entry in method_registry().entries():
-        if entry.error is not None:
-            grid.add_row(Text(entry.name), "", "", Text("broken", style="red"), Text(entry.origin), Text(entry.error))
-            continue
-        facts = entry.facts
-        targets = ", ".join(facts.get("targets", ("quality",))).replace("*", "any")
-        summary = Text(str(facts.get("summary", "")))
-        grid.add_row(Text(entry.name), Text(str(facts.get("title", ""))), targets, _kind(entry), entry.origin, summary)
+    for name, row in rows.items():
+        grid.add_row(Text(name), *(Text(row.get(title, "")) for title in titles))
     wide_console().print(grid)
 
 
@@ -61,6 +105,9 @@ def info(name: Annotated[str, typer.Argument(help="A method's name.")], plugin: 
     facts.add_row("predicts", ", ".join(cls.targets).replace("*", "anything"))
     facts.add_row("looks at", ", ".join(_inputs(cls)) or "generator names only")
     facts.add_row("trained", "on each repeat's training part" if cls.trainable else "no: zero-shot")
+    for title, value in method_registry().describe(name).items():
+        if value:
+            facts.add_row(title.lower(), Text(value))
     facts.add_row("from", Text(method_registry().entry(name).origin))
     console.print(facts)
     if cls.Config.model_fields:
@@ -156,8 +203,11 @@ def _load(plugins: list[Path] | None) -> None:
 
 
 def _kind(entry: Entry) -> str:
-    trained = "trained" if entry.facts.get("trainable", True) else "zero-shot"
-    return f"{trained}, sees no pixel" if not entry.facts.get("uses_images", True) else trained
+    """How it comes to its scores, and the other groups that it belongs to."""
+    from agiqa_bench.execution.selection import groups_of
+
+    groups = [group for group in groups_of(entry.facts) if group not in ("alignment", "zero-shot")]
+    return ", ".join(["trained" if entry.facts.get("trainable", True) else "zero-shot", *groups])
 
 
 def _inputs(cls: type[Method]) -> list[Any]:

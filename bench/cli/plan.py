@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agiqa_bench.execution.selection import ALL, family_names
+from agiqa_bench.registry import method_registry
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -34,12 +37,18 @@ def show_plan(plan: Plan, folder: Path, console: Console) -> None:
     running = [method for method in plan.methods if method.skip is None]
     if running:
         console.print(_table(running, f"Plan · {plan.device} · {folder}"))
-    skipped = [(method.display, f"skipped: {method.skip}") for method in plan.methods if method.skip is not None]
-    broken = [(name, f"cannot be used: {reason}") for name, reason in plan.unusable.items()]
-    if skipped or broken:
+    left_out = [(method.display, f"skipped: {method.skip}") for method in plan.methods if method.skip is not None]
+    left_out += [(name, f"cannot be used: {reason}") for name, reason in plan.unusable.items()]
+    if ALL in plan.request.methods:
+        left_out += [(f"{name}:NAME", f"not part of all: --methods all,{name}") for name in _other_families(plan)]
+    if left_out:
         console.print(Text("Left out", style="bold"))
-    for name, reason in skipped + broken:
+    for name, reason in left_out:
         console.print(Text(f"  {name}: ", style="yellow") + Text(reason, style="default"), soft_wrap=True)
+
+
+def _other_families(plan: Plan) -> list[str]:
+    return [name for name in family_names(method_registry()) if name not in plan.request.methods]
 
 
 def _table(methods: list[PlannedMethod], title: str) -> Table:

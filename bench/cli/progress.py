@@ -51,7 +51,7 @@ class TerminalWatcher:
 
     def say(self, line: str) -> None:
         """One line above the bars."""
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def start(self, cells: Mapping[str, int]) -> None:
         """Open the overall bar."""

@@ -105,6 +105,15 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="METHOD.KEY=VALUE", help="May be repeated.", rich_help_panel=_PROTOCOL),
     ] = None,
+    python_for: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METHOD=PATH",
+            help="Interpreter of another environment for a method whose package cannot live in this one; "
+            "may be repeated.",
+            rich_help_panel=_COMPUTE,
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(help="TOML file with these options; the command line wins.", rich_help_panel=_PROTOCOL),
@@ -147,7 +156,7 @@ def run(
     ] = False,
 ) -> None:
     """Compare methods on a data set and show the table. The same command again computes only what is missing."""
-    from agiqa_bench.execution.request import build_request, parse_setting
+    from agiqa_bench.execution.request import build_request, parse_python_for, parse_setting
     from agiqa_bench.offline import is_offline
 
     parsed: dict[str, dict[str, Any]] = {}
@@ -170,6 +179,7 @@ def run(
         "backbone": backbone,
         "stand_ins": stand_ins,
         "settings": parsed or None,
+        "python_for": dict(map(parse_python_for, python_for)) if python_for else None,
         "device": device,
         "precision": precision,
         "batch_size": batch_size,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from agiqa_bench.backbones.method import ClipConfig
 from agiqa_bench.data.catalogue import open_dataset
 from agiqa_bench.errors import (
     AgiqaError,
@@ -51,6 +52,7 @@ def make_plan(request: RunRequest, say: Callable[[str], None] = lambda line: Non
     rule, splits = _splits(request, dataset)
     _check_targets(request, dataset)
     classes, unusable = _load_methods(specs, forgiving=forgiving)
+    _check_interpreters(request, classes)
     rows = [row for spec in specs if spec.name in classes for row in _rows(spec, classes[spec.name])]
     # Importing torch takes seconds, which a comparison that never uses it does not pay.
     light = not any(map(may_use_torch, classes.values()))
@@ -64,8 +66,11 @@ def make_plan(request: RunRequest, say: Callable[[str], None] = lambda line: Non
                 raise
             unusable[row.name] = str(error)
             continue
-        if all(method.label != other.label for other in plan.methods):
+        twin = next((other for other in plan.methods if other.label == method.label), None)
+        if twin is None:
             plan.methods.append(method)
+        elif twin.config != method.config:
+            raise ConfigError(f"two different rows would be called '{method.label}': give them different labels")
     looking = [method for method in plan.methods if method.cls.uses_images and method.skip is None]
     if looking:
         try:
@@ -86,12 +91,21 @@ def _check_targets(request: RunRequest, dataset: Dataset) -> None:
             raise UnknownNameError(f"target of {dataset.name}", name, known)
 
 
+def _check_interpreters(request: RunRequest, classes: dict[str, type[Method]]) -> None:
+    for name in request.python_for:
+        if name in classes and not classes[name].takes_python:
+            raise ConfigError(f"--python-for {name}: this method runs in this interpreter alone; leave the option out")
+
+
 def _requested_methods(request: RunRequest) -> tuple[list[MethodSpec], bool]:
     specs, forgiving = requested_methods(request.methods, method_registry())
     names = {spec.name for spec in specs}
     for name in request.settings:
         if name not in names:
             raise UnknownNameError("method in --set", name, names, "(it must be among --methods)")
+    for name in request.python_for:
+        if name not in names:
+            raise UnknownNameError("method in --python-for", name, names, "(it must be among --methods)")
     return specs, forgiving
 
 
@@ -141,7 +155,8 @@ def _plan_method(plan: Plan, spec: MethodSpec, cls: type[Method]) -> PlannedMeth
     given = request.settings.get(spec.name, {}) | dict(spec.settings)
     preset = dataset.preset if request.preset == "auto" else request.preset
     base = dict(cls.presets.get(preset, {}))
-    if request.backbone is not None and "backbone" in cls.Config.model_fields:
+    takes_clip = issubclass(cls.Config, ClipConfig)
+    if request.backbone is not None and takes_clip:
         base["backbone"] = request.backbone
     values = base | ablation | given
     config = _config(cls, spec.name, values)
@@ -161,14 +176,16 @@ def _plan_method(plan: Plan, spec: MethodSpec, cls: type[Method]) -> PlannedMeth
         shared_seed=shared_seed(plan, cls) if cls.trainable else 0,
         selection=request.select,
         offline=request.offline,
+        python=request.python_for.get(spec.name),
         deterministic=request.deterministic,
     )
     inline = [spec.ablation] if spec.ablation is not None else []
-    inline += [f"{key}={value}" for key, value in given.items()]
+    row_name = cls.row_name(config)
+    inline += [row_name] if row_name else [f"{key}={value}" for key, value in given.items()]
     suffix = f"[{','.join(inline)}]" if inline else ""
     method = PlannedMethod(spec.name + suffix, cls.title + suffix, cls, config, context)
     method.preset = preset if cls.presets.get(preset) else ""
-    asked = {*ablation, *given} | ({"backbone"} if request.backbone is not None else set())
+    asked = {*ablation, *given} | ({"backbone"} if request.backbone is not None and takes_clip else set())
     method.skip = _skip_reason(plan, method)
     try:
         method.skip = method.skip or cls.skip(config, context)

@@ -36,6 +36,7 @@ class RunRequest(BaseModel):
     backbone: str | None = None
     stand_ins: bool = True
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    python_for: dict[str, Path] = Field(default_factory=dict)
     device: str = "auto"
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     batch_size: int | None = Field(default=None, ge=1)
@@ -81,6 +82,8 @@ def build_request(file: Path | None, options: dict[str, Any]) -> RunRequest:
             raise ConfigError(f"config {file}: write settings as [settings.METHOD] with lines key = value")
         for method, values in source.items():
             settings.setdefault(method, {}).update(values)
+    if isinstance(pythons := merged.get("python_for"), dict) and "python_for" in options:
+        options = options | {"python_for": pythons | options["python_for"]}
     merged |= options
     if settings:
         merged["settings"] = settings
@@ -212,6 +215,21 @@ def parse_setting(text: str) -> tuple[str, str, Any]:
     if not equals or not dot or not method.strip() or not key.strip():
         raise ConfigError(f"--set '{text}': write it as method.key=value, e.g. clipscore.backbone=demo-rn")
     return method.strip(), key.strip(), parse_value(value)
+
+
+def parse_python_for(text: str) -> tuple[str, str]:
+    """Parse `name=path` of `--python-for`.
+
+    Raises:
+        ConfigError: It does not have that form.
+
+    >>> parse_python_for("imagereward=/path/to/env/bin/python")
+    ('imagereward', '/path/to/env/bin/python')
+    """
+    name, equals, path = (part.strip() for part in text.partition("="))
+    if not equals or not name or not path:
+        raise ConfigError(f"--python-for '{text}': write it as method=interpreter, e.g. hps=/path/to/env/bin/python")
+    return name, path
 
 
 def parse_value(text: str) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from agiqa_bench.errors import ConfigError, UnknownNameError
 from agiqa_bench.execution.request import MethodSpec, parse_method
+from agiqa_bench.families import SEPARATOR
 from agiqa_bench.method import Method
 from agiqa_bench.registry import Registry
 
@@ -30,13 +31,21 @@ def groups_of(facts: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def method_groups(registry: Registry[Method]) -> dict[str, list[str]]:
-    """Names of the methods of each group, sorted; `all` is every registered method, a family's members are apart."""
+    """Names of the methods of each group, sorted; `all` is every registered method.
+
+    The members of a family, which are a group under its name, are apart.
+    """
     groups: dict[str, list[str]] = {ALL: registry.names()}
     for entry in registry.entries():
         if entry.error is None:
             for group in groups_of(entry.facts):
                 groups.setdefault(group, []).append(entry.name)
     return groups
+
+
+def family_names(registry: Registry[Method]) -> list[str]:
+    """Names of the families, e.g. `pyiqa`: of each all members are a group."""
+    return registry.families.names() if registry.families is not None else []
 
 
 def requested_methods(texts: Sequence[str], registry: Registry[Method]) -> tuple[list[MethodSpec], bool]:
@@ -85,6 +94,8 @@ def _members(name: str, registry: Registry[Method]) -> list[str] | None:
         return registry.names()
     if name in registry or "[" in name:
         return None
+    if name in family_names(registry):
+        return registry.members(name)
     return method_groups(registry).get(name)
 
 
@@ -95,6 +106,8 @@ def _known(name: str, registry: Registry[Method]) -> str:
         UnknownNameError: There is none of that name; the message suggests methods and groups.
     """
     if name not in registry:
-        known = [*registry.names(), *method_groups(registry)]
+        if SEPARATOR in name:
+            registry.load(name)  # raises, with suggestions from the family
+        known = [*registry.names(), *method_groups(registry), *family_names(registry)]
         raise UnknownNameError("method", name, known, "(see 'agiqa-bench methods list')")
     return name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,13 @@ class Learner(ABC):
     def groups(self) -> Iterable[tuple[float, Iterable[nn.Parameter]]]:
         """Parameters with the factor on their learning rate."""
         return [(1.0, self.model.parameters())]
+
+    def factors(self, epoch: int) -> Sequence[float] | None:  # noqa: ARG002
+        """Factor on the learning rate of each group in an epoch, counted from 0; None: those of `groups`, always.
+
+        A group whose factor is 0 stays as it is.
+        """
+        return None
 
     def shared(self) -> Shared:
         """What a step needs once, whatever its samples are: features of texts that do not depend on the image."""

@@ -83,9 +83,12 @@ class _Run:
         self._batch = context.batch_size or recipe.batch_size
         self._micro = self._batch
         self._scaler = loss_scaler(context.device, context.precision)
-        self._optimiser = build_optimiser(recipe, learner.groups(), scaled=self._scaler.is_enabled())
+        self._optimiser = self._new_optimiser()
         self._history: History = []
         self._best = _Best()
+
+    def _new_optimiser(self) -> torch.optim.Optimizer:
+        return build_optimiser(self._recipe, self._learner.groups(), scaled=self._scaler.is_enabled())
 
     @property
     def out_of_patience(self) -> bool:
@@ -122,7 +125,9 @@ class _Run:
         """Train for one epoch, and look whether it is the best one."""
         recipe, context, model = self._recipe, self._context, self._learner.model
         rate = recipe.rate(self.epoch)
-        set_rate(self._optimiser, rate)
+        if recipe.renew:
+            self._optimiser = self._new_optimiser()
+        set_rate(self._optimiser, rate, self._learner.factors(self.epoch))
         torch.manual_seed(derive_seed(context.seed, self._name, "epoch", self.epoch))
         model.train()
         batches = self._batches()

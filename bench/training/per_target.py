@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Self
 
 import numpy as np
@@ -32,6 +33,10 @@ class PerTarget(Method):
     def build(self) -> nn.Module:
         """A network before training, on the method's device; what is random in it is drawn from torch's generator."""
 
+    def blank(self) -> nn.Module:
+        """A network of the same shape for a saved model to fill; one that needs no weights if `build` loads any."""
+        return self.build()
+
     @property
     def networks(self) -> dict[str, nn.Module]:
         """The networks by target; empty before `fit`."""
@@ -49,7 +54,7 @@ class PerTarget(Method):
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> Self:
         """Take over the network of each target."""
-        self.networks.update({target: self.build() for target in self.context.targets})
+        self.networks.update({target: self.blank() for target in self.context.targets})
         wanted = {f"{target}.{name}" for target, network in self.networks.items() for name in network.state_dict()}
         try:
             if wanted != state.keys():
@@ -76,6 +81,10 @@ class NetworkMethod(PerTarget):
     def score(self, network: nn.Module, samples: Samples) -> npt.NDArray[np.float64]:
         """Predicted MOS by a network in evaluation mode, float64 (n,)."""
 
+    def threads(self, network: nn.Module) -> AbstractContextManager[None]:
+        """Torch's number of threads for `network`; a method with a frozen encoder beside it says so here."""
+        return threads_for(network)
+
     def fit(self, train: Samples, validation: Samples | None = None) -> Self:
         """Train one network per target."""
         self.networks.clear()
@@ -83,7 +92,7 @@ class NetworkMethod(PerTarget):
         for column, target in enumerate(self.context.targets):
             seed_weights(self.context, target)
             network = self.networks[target] = self.build()
-            with threads_for(network):
+            with self.threads(network):
                 history = self.train(network, target, train, validation)
             network.eval()
             self.history += [{"target": float(column)} | entry for entry in history]
@@ -93,7 +102,7 @@ class NetworkMethod(PerTarget):
         """Predicted MOS of each target, float64 (n, n_targets)."""
         columns = []
         for target in self.context.targets:
-            with threads_for(self.networks[target]):
+            with self.threads(self.networks[target]):
                 columns.append(self.score(self.networks[target], samples))
         return np.stack(columns, axis=1)
 
@@ -123,12 +132,13 @@ class RegressionLearner(Learner):
         """
         self.model = network
         self._inputs, self._mos, self._criterion, self._held_back = inputs, mos, criterion, held_back
-        self._groups = groups
+        # An iterator would be exhausted by the time an optimiser is built anew.
+        self._groups = None if groups is None else [(factor, list(group)) for factor, group in groups]
 
     def groups(self) -> Iterable[tuple[float, Iterable[nn.Parameter]]]:
         """Parameters with the factor on their learning rate."""
         if self._groups is not None:
-            return [(factor, list(group)) for factor, group in self._groups]
+            return self._groups
         return [(1.0, [parameter for parameter in self.model.parameters() if parameter.requires_grad])]
 
     def loss(self, positions: npt.NDArray[np.int64], epoch: int, shared: Shared) -> torch.Tensor:  # noqa: ARG002

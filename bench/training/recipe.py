@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 OptimiserName = Literal["adam", "adamw", "sgd"]
-Schedule = Literal["constant", "cosine"]
+Schedule = Literal["constant", "cosine", "step"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,10 @@ class Recipe:
         optimiser: Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019), both with betas (0.9, 0.999), or SGD.
         weight_decay: On every parameter.
         momentum: Of SGD.
-        schedule: `constant`, or `cosine`: per epoch, from the learning rate down towards 0 at `epochs`.
+        schedule: `constant`; `cosine`: per epoch, from the learning rate down towards 0 at `epochs`; `step`: a tenth
+            after every `step_epochs`.
+        step_epochs: Epochs between the steps of that schedule.
+        renew: Begin each epoch with a new optimiser, without its averages of the gradients.
         warm_up_epochs: Epochs at `warm_up_rate` before the schedule begins.
         warm_up_rate: Learning rate while warming up.
         drop_last: Leave out the last batch of an epoch if it is not full; a set smaller than one batch is kept whole.
@@ -39,6 +42,8 @@ class Recipe:
     weight_decay: float = 0.0
     momentum: float = 0.9
     schedule: Schedule = "constant"
+    step_epochs: int = 1
+    renew: bool = False
     warm_up_epochs: int = 0
     warm_up_rate: float = 1e-5
     drop_last: bool = False
@@ -55,8 +60,10 @@ class Recipe:
             return self.warm_up_rate
         if self.schedule == "constant":
             return self.learning_rate
-        turn = math.pi * (epoch - self.warm_up_epochs) / self.epochs
-        return 0.5 * self.learning_rate * (1.0 + math.cos(turn))
+        elapsed = epoch - self.warm_up_epochs
+        if self.schedule == "step":
+            return self.learning_rate / 10.0 ** (elapsed // self.step_epochs)
+        return 0.5 * self.learning_rate * (1.0 + math.cos(math.pi * elapsed / self.epochs))
 
 
 def build_optimiser(
@@ -80,7 +87,8 @@ def build_optimiser(
     return kind(parameters, betas=(0.9, 0.999), **common)
 
 
-def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of every group, times the group's factor."""
-    for group in optimiser.param_groups:
-        group["lr"] = rate * group["factor"]
+def set_rate(optimiser: torch.optim.Optimizer, rate: float, factors: Sequence[float] | None = None) -> None:
+    """Set the learning rate of every group, times the group's factor: its own, or that among `factors`."""
+    own = [group["factor"] for group in optimiser.param_groups]
+    for group, factor in zip(optimiser.param_groups, own if factors is None else factors, strict=True):
+        group["lr"] = rate * factor

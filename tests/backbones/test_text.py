@@ -123,6 +123,17 @@ def test_context_of_real_words_makes_their_sentence(words, demo):
     assert not near(texts.encode(draw(len(encoded), 1) + demo.model.token_embedding.weight[:1]), found, 1e-2)
 
 
+@pytest.mark.parametrize(("front", "back"), [("a photo of", "on a beach"), ("", "on a beach"), ("a photo of two", "")])
+def test_a_phrase_between_context_vectors(front, back, demo):
+    phrases = ["cats", "blue dogs"]
+    first, last = demo.tokenizer.encode(front), demo.tokenizer.encode(back)
+    texts = ContextTexts(demo.model, demo.tokenizer, phrases, len(first + last), before=len(first))
+    found = texts.encode(demo.model.token_embedding(torch.tensor(first + last)))
+    whole = demo.tokenizer([f"{front} {phrase} {back}" for phrase in phrases])
+    assert texts.length == int(whole.argmax(dim=1).max()) + 1
+    assert near(found, demo.model.encode_text(whole))
+
+
 def test_context_texts_with_deep_tokens(demo):
     width = demo.model.positional_embedding.shape[1]
     texts = ContextTexts(demo.model, demo.tokenizer, ["cat.", "blue dog."], 2)

@@ -12,9 +12,11 @@ from agiqa_bench.backbones.clip import load
 from agiqa_bench.backbones.spec import resolve
 from agiqa_bench.backbones.vision import (
     AttentionPool,
+    encode_any_size,
     encode_image,
     feature_map,
     is_plain_vit,
+    is_residual,
     require_vit,
     resize_positions,
 )
@@ -95,6 +97,34 @@ def test_full_size_residual_networks(architecture, rn50, make_model):
     cells, _ = feature_map(visual, images)
     assert cells.shape == (2, 49, 2048)
     assert near(own_pool(visual)(cells), visual(images))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (32, 32), (96, 160), (75, 133)])
+def test_images_of_any_size_without_positions(size, resnet):
+    images = draw(2, 3, *size)
+    cells = (size[0] // 32) * (size[1] // 32)
+    pool = own_pool(resnet)
+    pool.positional_embedding = torch.nn.Parameter(torch.zeros(1 + cells, pool.k_proj.in_features))
+    tokens, _ = feature_map(resnet, images)
+    assert tokens.shape[1] == cells
+    found = encode_any_size(resnet, images)
+    assert near(found, pool(tokens))
+    # The pool of CLIP-IQA's own CLIP, which pyiqa carries.
+    clip_model = pytest.importorskip("pyiqa.archs.clip_model")
+    theirs = clip_model.AttentionPool2d(2, pool.k_proj.in_features, pool.heads, pool.c_proj.out_features)
+    theirs.load_state_dict(resnet.attnpool.state_dict())
+    grid = tokens.mT.unflatten(-1, (size[0] // 32, size[1] // 32))
+    assert near(found, theirs(grid, pos_embedding=False))
+
+
+def test_positions_count_where_they_are_told(resnet):
+    images = batch(resnet)
+    assert not near(encode_any_size(resnet, images), resnet(images), 1e-2)
+
+
+def test_residual_networks_are_told_by_model_and_configuration(resnet, vit):
+    assert (is_residual(resnet), is_residual(vit)) == (True, False)
+    assert [resolve(name).residual for name in ("demo-rn", "demo-vit")] == [True, False]
 
 
 def test_the_feature_map_of_a_vision_transformer_is_its_patch_tokens(vit):

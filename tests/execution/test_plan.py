@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import pytest
 
+from agiqa_bench.backbones.method import ClipConfig
 from agiqa_bench.errors import ConfigError, PluginError, UnknownNameError, WeightsUnavailableError
 from agiqa_bench.execution.keys import changed_components
 from agiqa_bench.execution.plan import cell_context
@@ -213,7 +214,7 @@ def test_a_stand_in_takes_the_place_of_a_default_but_never_of_what_was_asked_for
 
         ablations: ClassVar = {"other": {"backbone": "other"}}
 
-        class Config(MethodConfig):
+        class Config(ClipConfig):
             backbone: str = "real"
 
         @classmethod
@@ -247,6 +248,28 @@ def test_a_stand_in_takes_the_place_of_a_default_but_never_of_what_was_asked_for
     # A row of an ablation is named after its settings: nothing stands in for them, and no other option changes them.
     assert planned("picky[ablation=other]", backbone="toy").skip == "no other"
     assert planned("picky[ablation=other,backbone=toy]").display == "Picky[other,backbone=toy] (toy)"
+
+
+def test_the_option_backbone_is_for_clips_alone(rated_table, fresh_registries):
+    class Convolutional(Method):
+        name = "convolutional"
+        title = "Convolutional"
+        uses_images = False
+        targets = ("*",)
+
+        class Config(MethodConfig):
+            backbone: str = "resnet"
+
+        def predict(self, samples):
+            raise AssertionError
+
+    method_registry().register("convolutional", Convolutional, "tests")
+    request = RunRequest(
+        dataset=str(rated_table), methods=("convolutional",), annotations_only=True, backbone="ViT-B-32:openai"
+    )
+    (method,) = make_plan(request).methods
+    assert method.config.backbone == "resnet"
+    assert method.skip is None
 
 
 def test_methods_that_need_images_are_skipped_with_the_reason(plan_of):

@@ -1,0 +1,1 @@
+"""Methods that live elsewhere: in another language, another environment, behind any command."""

@@ -1,0 +1,186 @@
+"""Methods behind a command: any language, any environment; the protocol is in `agiqa_bench.external.protocol`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import ClassVar, Self
+
+from pydantic import Field, field_validator
+
+from agiqa_bench.backbones.checkpoint import file_digest
+from agiqa_bench.data.samples import Samples
+from agiqa_bench.errors import ConfigError
+from agiqa_bench.external.command import Command, environment_of, places_in
+from agiqa_bench.external.protocol import score
+from agiqa_bench.method import Context, Method, MethodConfig, Scores, Weights
+
+
+class CommandConfig(MethodConfig):
+    """What to run and how to read its scores."""
+
+    command: str = Field(
+        default="", description="what to run, e.g. 'python score.py {input} {output}'; see the README for the tables"
+    )
+    label: str = Field(default="", description="its name in tables; by default that of its program")
+    higher_is_better: bool = Field(default=True, description="false for a measure of distortion: scores are negated")
+    timeout_s: float = Field(default=86400, gt=0, description="seconds after which a call is ended")
+    digest_files: tuple[str, ...] = Field(
+        default=(),
+        description="files that the scores depend on, such as weights, beside those that the command names; when one "
+        "changes, scores are computed anew",
+    )
+
+    @field_validator("command")
+    @classmethod
+    def _can_be_split(cls, command: str) -> str:
+        try:
+            words = shlex.split(command)
+        except ValueError as error:
+            raise ValueError(f"{error}; close the quotes") from error
+        if command and not words:
+            raise ValueError("it names no program")
+        return command
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The command split as a shell would split it."""
+        return tuple(shlex.split(self.command))
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the command names, and `digest_files`."""
+        named = [Path(word) for word in self.words if Path(word).is_file()]
+        return tuple(dict.fromkeys([*named, *(Path(file).expanduser() for file in self.digest_files)]))
+
+    @property
+    def program(self) -> str:
+        """A name for the command: the script behind an interpreter, else the program."""
+        first, *others = self.words or ("",)
+        script = next((word for word in others if not word.startswith("-")), "")
+        return Path(first if not script or " " in script or places_in([script]) else script).name
+
+
+class _CommandMethod(Method):
+    """What both kinds share: each is skipped without a command, and named after it."""
+
+    uses_prompt = True
+    groups = ("external",)
+    example: ClassVar[str]
+
+    Config = CommandConfig
+
+    @classmethod
+    def skip(cls, config: MethodConfig, context: Context) -> str | None:  # noqa: ARG003
+        """Without a command there is nothing to run."""
+        assert isinstance(config, CommandConfig)
+        if config.command:
+            return None
+        return f"no command was given: write --methods \"{cls.name}[command='{cls.example}']\" (protocol in the README)"
+
+    @classmethod
+    def weights(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:  # noqa: ARG003
+        """The files that the command names, and `digest_files`: what its scores are known to depend on.
+
+        Raises:
+            ConfigError: One of `digest_files` does not exist, or the command asks for the wrong tables.
+        """
+        assert isinstance(config, CommandConfig)
+        places = places_in(config.words)
+        if places and not {"input", "output"} <= places:
+            raise ConfigError(f"{cls.name}.command must name both {{input}} and {{output}}, or no table at all")
+        if cls.trainable and places and "train" not in places:
+            raise ConfigError(f"{cls.name}.command names no {{train}}: a method that learns nothing is 'external'")
+        if not cls.trainable and places & {"train", "validation"}:
+            raise ConfigError(f"{cls.name}.command asks for ratings to learn from: that is 'external_trained'")
+        missing = [str(file) for file in config.files if not file.is_file()]
+        if missing:
+            raise ConfigError(f"{cls.name}.digest_files: there is no file {missing[0]}; check the path")
+        if not config.files:
+            return ()
+        return (Weights(", ".join(file.name for file in config.files), file_digest(*config.files)),)
+
+    @classmethod
+    def row_name(cls, config: MethodConfig) -> str:
+        """The setting `label`, or the program's name."""
+        assert isinstance(config, CommandConfig)
+        return config.label or config.program
+
+    @classmethod
+    def note(cls, config: MethodConfig, context: Context) -> str:  # noqa: ARG003
+        """The command, and whether its scores are turned round."""
+        assert isinstance(config, CommandConfig)
+        return f"runs `{config.command}`" + ("" if config.higher_is_better else " and negates its scores")
+
+    def call(self, samples: Samples, train: tuple[Samples, ...] = (), validation: tuple[Samples, ...] = ()) -> Scores:
+        """Run the command; float64 (n,) or (n, n_targets), higher is better.
+
+        Raises:
+            CommandError: It fails, hangs, or does not give one finite score for each sample.
+        """
+        config, context = self.config, self.context
+        command = Command(self.name, config.command, config.words, config.timeout_s, environment_of(context))
+        scores = score(command, samples, context, train=train, validation=validation)
+        return scores if config.higher_is_better else -scores
+
+
+class External(_CommandMethod):
+    """A zero-shot method behind a command, called once with a table of all images.
+
+    One score stands for every target unless the command writes a column `score_<target>` for each. The time that it
+    costs holds that of writing the images as PNG.
+    """
+
+    name = "external"
+    title = "External"
+    summary = "a command in any language: reads a table of images and prompts, writes scores"
+    targets = ("*",)
+    uses_prompt = True
+    trainable = False
+    groups = ("external",)
+    example = "python score.py {input} {output}"
+
+    def predict(self, samples: Samples) -> Scores:
+        """Scores by the command, float64 (n,) or (n, n_targets).
+
+        Raises:
+            CommandError: It fails, hangs, or does not give one finite score for each sample.
+        """
+        return self.call(samples)
+
+
+class ExternalTrained(_CommandMethod):
+    """A trained method behind a command, called once for each repeat with tables to learn from and to score.
+
+    A command that asks for `{train}` and not for `{validation}` learns from the validation part too. What it has learnt
+    is its own affair: such a model cannot be saved.
+    """
+
+    name = "external_trained"
+    title = "External (trained)"
+    summary = "a command in any language: learns from a table of rated images, writes scores of others"
+    targets = ("*",)
+    uses_prompt = True
+    selects_epoch = True
+    groups = ("external",)
+    example = "python train_and_score.py {train} {input} {output}"
+
+    def fit(self, train: Samples, validation: Samples | None = None) -> Self:
+        """Keep the samples for the call that trains and scores."""
+        self._train: tuple[Samples, ...] = (train,)
+        self._validation: tuple[Samples, ...] = () if validation is None else (validation,)
+        places = places_in(self.config.words)
+        if places and "validation" not in places:
+            # The validation part was held back for a choice that the command does not make; test rows stay out.
+            if self.context.selection == "validation":
+                self._train += self._validation
+            self._validation = ()
+        return self
+
+    def predict(self, samples: Samples) -> Scores:
+        """Scores by the command after it has learnt, float64 (n,) or (n, n_targets).
+
+        Raises:
+            CommandError: It fails, hangs, or does not give one finite score for each sample.
+        """
+        return self.call(samples, self._train, self._validation)

@@ -1,0 +1,207 @@
+"""pyiqa: whether it is installed, what it says of its metrics, and building one without network and without pickles.
+
+pyiqa is by Chaofeng Chen and others, under the PolyForm Noncommercial licence 1.0.0 (and the S-Lab licence): free for
+research, not for commercial use. This project only calls it where it is installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import logging
+import pickle
+import runpy
+import socket
+import sys
+import types
+import zipfile
+from collections.abc import Iterator, Mapping
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, NoReturn
+
+from agiqa_bench.backbones.torchscript import is_torchscript
+from agiqa_bench.errors import PluginError, WeightsUnavailableError
+
+NEEDS_PYIQA = "needs pyiqa: pip install pyiqa; its licence is PolyForm Noncommercial"
+
+
+def missing() -> str | None:
+    """Why pyiqa cannot be used, in one line; None if it is installed. It is not imported."""
+    return None if _folder() else NEEDS_PYIQA
+
+
+def module_missing(name: str) -> bool:
+    """Whether a top-level module cannot be found; it is not imported."""
+    try:
+        return importlib.util.find_spec(name) is None
+    except ImportError:
+        return True
+
+
+def _folder() -> Path | None:
+    try:
+        spec = importlib.util.find_spec("pyiqa")
+    except ImportError:
+        return None
+    return Path(spec.origin).parent if spec is not None and spec.origin else None
+
+
+@cache
+def metric_facts() -> Mapping[str, Mapping[str, Any]]:
+    """What pyiqa says of each of its metrics (`metric_mode`, `lower_better`, `score_range`); empty without pyiqa.
+
+    Read from the one file that holds nothing else: importing pyiqa takes seconds.
+    """
+    folder = _folder()
+    if folder is None:
+        return {}
+    facts: Mapping[str, Mapping[str, Any]] = runpy.run_path(str(folder / "default_model_configs.py"))["DEFAULT_CONFIGS"]
+    return facts
+
+
+def check_no_code(path: Path) -> None:
+    """Refuse a PyTorch file that holds more than tensors and plain values, without unpickling the rest.
+
+    Raises:
+        WeightsUnavailableError: It does, or it is damaged; one line.
+    """
+    import torch
+
+    if path.suffix not in (".pt", ".pth", ".bin", ".pkl"):
+        return
+    zipped = zipfile.is_zipfile(path)
+    try:
+        if zipped and _holds_torchscript(path):
+            return  # a program in torch's own language, which torch runs and Python does not
+        torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        LookupError,
+        OSError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise WeightsUnavailableError(
+            f"{path} cannot be read as plain weights ({_first_sentence(error)}): get it again, or if you trust its "
+            "source set 'trust', which lets it run whatever code it holds"
+        ) from error
+
+
+@lru_cache(maxsize=1)
+def build(name: str, device: str, *, trust: bool = False) -> Any:
+    """Build one of pyiqa's metrics for scoring; the last one is kept.
+
+    All its files must be here. While it is built the network is out of reach, and `torch.load` takes nothing but
+    tensors and plain values, which pyiqa by itself does not ask for.
+
+    Args:
+        name: pyiqa's name of the metric.
+        device: torch device.
+        trust: Load pickled Python objects as well, whatever they do.
+
+    Returns:
+        pyiqa's `InferenceModel`.
+
+    Raises:
+        WeightsUnavailableError: A file holds pickled code.
+        PluginError: pyiqa cannot build it; one line with its reason.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_clip_can_be_imported())
+        stack.enter_context(_no_network())
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        if not trust:
+            stack.enter_context(_weights_only())
+        try:
+            import pyiqa
+
+            logging.getLogger("pyiqa").setLevel(logging.WARNING)
+            return pyiqa.create_metric(name, device=_device(device))
+        except pickle.UnpicklingError as error:
+            raise WeightsUnavailableError(
+                f"pyiqa's {name}: a file holds more than weights ({_first_sentence(error)}); if you trust its source "
+                f"use --set pyiqa:{name}.trust=true, which lets it run whatever code it holds"
+            ) from error
+        except Exception as error:  # another library's constructor may fail in any way
+            raise PluginError(f"pyiqa cannot build {name}: {type(error).__name__}: {_first_sentence(error)}") from error
+
+
+def _holds_torchscript(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return is_torchscript(archive)
+
+
+def _device(device: str) -> Any:
+    import torch
+
+    return torch.device(device)
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, attribute: str, value: Any) -> Iterator[None]:
+    before = getattr(owner, attribute)
+    setattr(owner, attribute, value)
+    try:
+        yield
+    finally:
+        setattr(owner, attribute, before)
+
+
+@contextlib.contextmanager
+def _weights_only() -> Iterator[None]:
+    """Let `torch.load` refuse pickled code whatever its caller asks for."""
+    import torch
+
+    load = torch.load
+
+    def careful(*arguments: Any, **options: Any) -> Any:
+        return load(*arguments, **options | {"weights_only": True})
+
+    with _replaced(torch, "load", careful):
+        yield
+
+
+@contextlib.contextmanager
+def _no_network() -> Iterator[None]:
+    """Keep everything in this process from finding a host; libraries of the Hub are told so, and use their caches."""
+    from huggingface_hub import constants
+
+    def refuse(host: Any, *_: Any, **__: Any) -> NoReturn:
+        raise OSError(f"{host} was asked for a file that should be here")
+
+    with (
+        _replaced(constants, "HF_HUB_OFFLINE", True),
+        _replaced(socket, "getaddrinfo", refuse),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _clip_can_be_imported() -> Iterator[None]:
+    """Import OpenAI's package `clip`, if it is installed, which asks for a module that setuptools no longer has.
+
+    It wants `packaging` out of `pkg_resources` and nothing else, and that is what it finds there.
+    """
+    if "clip" in sys.modules or module_missing("clip") or not module_missing("pkg_resources"):
+        yield
+        return
+    import packaging.version
+
+    stub = types.ModuleType("pkg_resources")
+    stub.packaging = packaging  # type: ignore[attr-defined]
+    sys.modules["pkg_resources"] = stub
+    try:
+        importlib.import_module("clip")
+    finally:
+        del sys.modules["pkg_resources"]
+    yield
+
+
+def _first_sentence(error: BaseException, limit: int = 160) -> str:
+    text = " ".join(str(error).split()).partition(". ")[0] or type(error).__name__
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."

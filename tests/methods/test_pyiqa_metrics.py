@@ -1,0 +1,384 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.io
+import skimage
+import torch
+from PIL import Image
+
+from agiqa_bench.contract import check_method
+from agiqa_bench.data.image_cache import ImageCache
+from agiqa_bench.data.images import decode
+from agiqa_bench.data.samples import Samples
+from agiqa_bench.errors import BadImageError, DownloadError, PluginError, WeightsUnavailableError
+from agiqa_bench.method import Context
+from agiqa_bench.methods import pyiqa_files, pyiqa_loading
+from agiqa_bench.methods.niqe import unit_tensor
+from agiqa_bench.methods.niqe_pristine import REFIT_FILE, read_pristine
+from agiqa_bench.methods.pyiqa_files import FILES, WeightFile
+from agiqa_bench.methods.pyiqa_metrics import PyiqaFamily
+from agiqa_bench.registry import method_registry, problem_with_class_data
+
+OFFLINE = Context(offline=True)
+PHOTOGRAPHS = ("astronaut.png", "camera.png", "coffee.png")
+
+
+def shipped(name: str) -> np.ndarray:
+    """A photograph out of scikit-image's wheel, cut so that the three have different sizes."""
+    image = decode(Path(skimage.__file__).parent / "data" / name)
+    return image[: 200 + len(name), 20:220]
+
+
+def samples_of(images: list[np.ndarray], folder: Path, **columns: Any) -> Samples:
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{number}.png" for number in range(len(images))]
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image).save(path)
+    table = pd.DataFrame({"image": [path.name for path in paths], "mos_quality": 1.0, **columns})
+    return Samples(table, ["quality"], ImageCache(paths, folder / "cache"), mos_hidden=True)
+
+
+def method(metric: str, context: Context = OFFLINE, **settings: Any) -> Any:
+    cls = method_registry().load(f"pyiqa:{metric}")
+    return cls(cls.Config(**settings), context)
+
+
+def weights(metric: str, **settings: Any) -> Any:
+    made = method(metric, **settings)
+    return made.weights(made.config, made.context)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of torch, with pyiqa's folder in it; nothing is found elsewhere either."""
+    import pyiqa.utils.download_util as downloads
+
+    folder = tmp_path / "torch" / "hub" / "pyiqa"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(downloads, "DEFAULT_CACHE_DIR", str(folder))
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *arguments: None)
+    pyiqa_loading.build.cache_clear()
+    return folder
+
+
+def seeded_cnniqa(file: Path) -> dict[str, torch.Tensor]:
+    """Write a file such as pyiqa's own, with weights of this test."""
+    from pyiqa.archs.cnniqa_arch import CNNIQA
+
+    torch.manual_seed(3)
+    state: dict[str, torch.Tensor] = CNNIQA(pretrained=None).state_dict()
+    torch.save({"params": state}, file)
+    return state
+
+
+@pytest.mark.parametrize(("metric", "sign"), [("piqe", -1), ("entropy", 1)])
+def test_scores_are_pyiqas_with_higher_better(metric: str, sign: int, tmp_path: Path) -> None:
+    import pyiqa
+
+    images = [shipped(name) for name in PHOTOGRAPHS]
+    reference = pyiqa.create_metric(metric, device="cpu")
+    assert reference.lower_better == (sign < 0)
+    expected = [sign * float(reference(unit_tensor(image))) for image in images]
+    found = method(metric).predict(samples_of(images, tmp_path))
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_scores_with_weight_files_in_pyiqas_folder(cache: Path, tmp_path: Path) -> None:
+    import pyiqa
+
+    model = read_pristine(REFIT_FILE)
+    parameters = cache / "niqe_modelparameters.mat"
+    scipy.io.savemat(parameters, {"mu_prisparam": model.mean, "cov_prisparam": model.covariance})
+    state = seeded_cnniqa(cache / "CNNIQA_koniq10k-e6f14c91.pth")
+    niqe = pyiqa.create_metric("niqe", device="cpu", pretrained_model_path=str(parameters))
+    cnniqa = pyiqa.create_metric("cnniqa", device="cpu", pretrained=None)
+    cnniqa.net.load_state_dict(state)
+    images = [shipped(name) for name in PHOTOGRAPHS]
+    samples = samples_of(images, tmp_path / "set")
+    for metric, reference, sign in (("niqe", niqe, -1), ("cnniqa", cnniqa, 1)):
+        expected = [sign * float(reference(unit_tensor(image))) for image in images]
+        np.testing.assert_allclose(method(metric).predict(samples), expected, rtol=0, atol=1e-5)
+    (used,) = weights("cnniqa")
+    assert used.name == "CNNIQA_koniq10k-e6f14c91.pth (pyiqa)"
+    assert used.digest == hashlib.sha256((cache / "CNNIQA_koniq10k-e6f14c91.pth").read_bytes()).hexdigest()
+    assert not used.stand_in
+
+
+@pytest.mark.parametrize("metric", ["piqe", "entropy"])
+def test_the_contract_is_kept(metric: str, demo: Any) -> None:
+    broken = [check for check in check_method(method_registry().load(f"pyiqa:{metric}")) if check.passed is False]
+    assert not broken
+
+
+def test_the_family_holds_pyiqas_no_reference_metrics_of_single_images() -> None:
+    import pyiqa
+
+    members = PyiqaFamily().members()
+    of_sets = {"fid", "sfid", "fid_dinov2", "inception_score"}
+    assert set(members) == set(pyiqa.list_models(metric_mode="NR")) - of_sets
+    assert set(members) == set(FILES)
+    for name in method_registry().members("pyiqa"):
+        cls = method_registry().load(name)
+        assert not problem_with_class_data(cls)
+        assert (cls.name, cls.trainable, cls.groups) == (name, False, ("pyiqa",))
+        alignment = name == "pyiqa:clipscore"
+        assert (cls.targets, cls.uses_prompt) == ((("alignment",), True) if alignment else (("quality",), False))
+    assert "Noncommercial" in str(method_registry().load("pyiqa:musiq").__doc__)
+    assert PyiqaFamily().describe("niqe")["Better"] == "lower"
+    assert PyiqaFamily().describe("musiq") | {"Weights": ""} == {
+        "Better": "higher", "Range": "~0, ~100", "Smallest image": "", "Weights": "",
+    }  # fmt: skip
+
+
+def test_every_file_of_pyiqas_repository_in_the_table_is_named_in_its_code() -> None:
+    import pyiqa.archs
+
+    code = "".join(path.read_text("utf-8") for path in Path(pyiqa.archs.__file__).parent.glob("*_arch.py"))
+    own = {file.name for files in FILES.values() for file in files if file.hub == pyiqa_files._PYIQA}
+    assert len(own) > 50
+    assert not [name for name in own if f"'{name}'" not in code]
+
+
+@pytest.mark.parametrize(
+    "metric",
+    ["cnniqa", "clipiqa+", "dbcnn", "laion_aes", "musiq", "paq2piq", "metaiqa", "nrqm", "unique", "wadiqam_nr"],
+)
+def test_the_first_file_of_the_table_is_what_pyiqa_asks_for(
+    metric: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyiqa.archs.clip_model
+    import pyiqa.utils.download_util as downloads
+
+    asked: list[tuple[str, Path]] = []
+
+    def download(url: str, place: str, *arguments: Any, **options: Any) -> None:
+        asked.append((url, Path(place)))
+        raise RuntimeError("stop here")
+
+    def download_clip(url: str, root: str) -> None:
+        download(url, str(Path(root) / url.rpartition("/")[2]))
+
+    with pyiqa_loading._clip_can_be_imported():
+        import clip.clip
+    monkeypatch.setattr(downloads, "download_url_to_file", download)
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    monkeypatch.setattr(pyiqa.archs.clip_model, "_download", download_clip)
+    monkeypatch.setattr(clip.clip, "_download", download_clip)
+    with pytest.raises(PluginError, match="stop here"):
+        pyiqa_loading.build(metric, "cpu")
+    file = FILES[metric][0]
+    ((url, place),) = asked
+    assert place == file.target
+    assert url == file.url or url.endswith(f"/{file.hub}/resolve/main/{place.name}")
+
+
+class Trap:
+    """Pickles to something that makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = str(folder)
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (self.folder,)
+
+
+def test_files_with_pickled_code_are_refused_and_not_run(cache: Path, tmp_path: Path) -> None:
+    trap = tmp_path / "sprung"
+    torch.save({"params": {}, "more": Trap(trap)}, cache / "CNNIQA_koniq10k-e6f14c91.pth")
+    with pytest.raises(WeightsUnavailableError, match="cannot be read as plain weights") as caught:
+        weights("cnniqa")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(WeightsUnavailableError, match=r"--set pyiqa:cnniqa\.trust=true") as caught:
+        method("cnniqa").prepare()
+    assert "\n" not in str(caught.value)
+    assert not trap.exists()
+    assert weights("cnniqa", trust=True)
+    with pytest.raises(PluginError, match=r"^pyiqa cannot build cnniqa: RuntimeError: Error"):
+        method("cnniqa", trust=True).prepare()  # it unpickles, and the state dict is empty
+    assert trap.exists()
+
+
+def test_a_damaged_file_is_one_line(cache: Path) -> None:
+    (cache / "CNNIQA_koniq10k-e6f14c91.pth").write_bytes(b"PK\x03\x04 cut short")
+    with pytest.raises(WeightsUnavailableError, match=r"CNNIQA_koniq10k-e6f14c91\.pth cannot be read"):
+        weights("cnniqa")
+
+
+def test_missing_weights_are_one_line_that_names_file_and_folder(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(WeightsUnavailableError) as caught:
+        weights("clipiqa+")
+    assert str(caught.value) == (
+        "pyiqa's clipiqa+ needs RN50.pt, which is not on this machine, and the run is offline: put it at "
+        f"{cache.parent / 'clip' / 'RN50.pt'}"
+    )
+    with pytest.raises(WeightsUnavailableError, match=r"q-future/one-align.*: fetch the repository.*hf download"):
+        weights("qalign")
+
+    def unreachable(name: str, source: Any) -> Path:
+        assert source == {"hf_hub": "chaofengc/IQA-PyTorch-Weights/musiq_ava_ckpt-e8d3f067.pth"}
+        raise DownloadError("no network")
+
+    monkeypatch.setattr("agiqa_bench.backbones.fetch.download_weights", unreachable)
+    monkeypatch.delenv("AGIQA_OFFLINE", raising=False)
+    cls = method_registry().load("pyiqa:musiq-ava")
+    with pytest.raises(WeightsUnavailableError, match=r"cannot be fetched \(no network\): put it at .*musiq_ava"):
+        cls.weights(cls.Config(), Context())
+
+
+def test_a_file_found_elsewhere_is_put_where_pyiqa_looks(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub, clip = tmp_path / "hub-cache", tmp_path / ".cache" / "clip" / "RN50.pt"
+    hub.write_bytes(b"prompts")
+    clip.parent.mkdir(parents=True)
+    clip.write_bytes(b"clip")
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda repository, name: str(hub))
+    first, second = (pyiqa_files.fetch("clipiqa+", file, offline=True) for file in FILES["clipiqa+"])
+    assert (first, first.read_bytes()) == (cache.parent / "clip" / "RN50.pt", b"clip")
+    # pyiqa takes the name from an address.
+    assert (second, second.read_bytes()) == (cache / "CLIP-IQA%2B_learned_prompts-603f3273.pth", b"prompts")
+
+
+def test_a_repository_is_all_files_of_its_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_text(name)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda repository, name: str(tmp_path / name))
+    found = pyiqa_files.fetch("qalign", WeightFile("", hub="owner/name"), offline=True)
+    assert [path.name for path in pyiqa_files.contents(found)] == ["config.json", "model.safetensors"]
+
+
+def test_building_never_touches_the_network_and_leaves_nothing_changed(cache: Path) -> None:
+    before = (torch.load, socket.getaddrinfo)
+    with pytest.raises(
+        PluginError, match=r"^pyiqa cannot build wadiqam_nr: .*was asked for a file that should be here"
+    ):
+        pyiqa_loading.build("wadiqam_nr", "cpu")
+    assert (torch.load, socket.getaddrinfo) == before
+
+
+def test_the_package_clip_can_be_imported_and_nothing_is_left_behind() -> None:
+    code = (
+        "import sys\nfrom agiqa_bench.methods import pyiqa_loading as loading\n"
+        "with loading._clip_can_be_imported():\n    import clip\n"
+        "print(callable(clip.tokenize), 'pkg_resources' in sys.modules and loading.module_missing('pkg_resources'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["True", "False"]
+
+
+def test_too_small_and_undefined_images_are_one_line(cache: Path, tmp_path: Path) -> None:
+    scipy.io.savemat(cache / "niqe_modelparameters.mat", {"mu_prisparam": np.zeros(36), "cov_prisparam": np.eye(36)})
+    small = samples_of([shipped("coffee.png"), shipped("coffee.png")[:95]], tmp_path / "small")
+    with pytest.raises(BadImageError, match=r"^pyiqa:niqe needs at least 96 x 96 pixels; image 1\.png is 200 x 95$"):
+        method("niqe").predict(small)
+    black = samples_of([shipped("coffee.png"), np.zeros((64, 80, 3), np.uint8)], tmp_path / "black")
+    with pytest.raises(BadImageError, match=r"^pyiqa:piqe cannot score image 1\.png \(80 x 64\): it gives nan$"):
+        method("piqe").predict(black)
+
+
+class Fake:
+    """A metric in place of pyiqa's, which draws, and remembers what it was given."""
+
+    lower_better = True
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.calls: list[tuple[tuple[int, ...], Any]] = []
+
+    def __call__(self, pixels: torch.Tensor, caption_list: Any = None) -> torch.Tensor:
+        self.calls.append((tuple(pixels.shape), caption_list))
+        if self.error is not None:
+            raise self.error
+        return pixels.mean(dim=(1, 2, 3))[:, None] + torch.rand(1) + np.random.rand()
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
+    metric = Fake()
+    monkeypatch.setattr(pyiqa_loading, "build", lambda name, device, *, trust: metric)
+    return metric
+
+
+def test_a_metric_that_draws_gives_an_image_one_score(fake: Fake, tmp_path: Path) -> None:
+    samples = samples_of([shipped(name) for name in PHOTOGRAPHS], tmp_path)
+    scores = method("musiq").predict(samples)
+    np.testing.assert_array_equal(method("musiq").predict(samples.subset([2, 0])), scores[[2, 0]])
+    assert len(set(scores)) == 3
+
+
+def test_batches_hold_one_size_and_keep_the_order(fake: Fake, tmp_path: Path) -> None:
+    base = shipped("coffee.png")
+    images = [base[:64, :64], base[64:128, :64], base[:64, 64:128], base[:80, :64], base[80:160, :64], base[:64, :64]]
+    samples = samples_of(images, tmp_path)
+    calls: list[tuple[int, int, str]] = []
+    context = Context(offline=True, batch_size=2, progress=lambda *call: calls.append(call))
+    scores = method("musiq", context).predict(samples)
+    assert [shape[0] for shape, _ in fake.calls] == [2, 1, 2, 1]
+    assert [done for done, _, _ in calls] == [2, 3, 5, 6]
+    # lower_better turns it round.
+    means = [np.mean(image) / 255 for image in images]
+    np.testing.assert_array_equal(np.argsort(scores), np.argsort(np.negative(means)))
+    fake.calls.clear()
+    method("afine_nr", context).predict(samples)  # takes one at a time
+    assert {shape[0] for shape, _ in fake.calls} == {1}
+
+
+def test_clipscore_gets_the_prompts(fake: Fake, tmp_path: Path) -> None:
+    samples = samples_of([shipped(name) for name in PHOTOGRAPHS], tmp_path, prompt=["a", "b", "c"])
+    method("clipscore").predict(samples)
+    assert [prompts for _, prompts in fake.calls] == [["a"], ["b"], ["c"]]
+
+
+def test_a_metrics_own_error_names_the_image(fake: Fake, tmp_path: Path) -> None:
+    fake.error = AssertionError("no face\ndetected")
+    samples = samples_of([shipped("coffee.png")], tmp_path)
+    with pytest.raises(BadImageError, match=r"^pyiqa:musiq cannot score image 0\.png \(200 x 210\): no face detected$"):
+        method("musiq").predict(samples)
+
+
+def test_what_is_missing_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reason(metric: str, device: str = "cpu") -> str | None:
+        cls = method_registry().load(f"pyiqa:{metric}")
+        return cls.skip(cls.Config(), Context(device=device))
+
+    assert reason("musiq") is None
+    assert reason("maclip") == "pyiqa's maclip runs on a CUDA device only"
+    assert reason("maclip", "cuda:0") is None
+    monkeypatch.setattr(pyiqa_loading, "module_missing", lambda name: True)
+    assert (
+        reason("qalign_4bit")
+        == "pyiqa's qalign_4bit needs bitsandbytes and icecream: pip install bitsandbytes icecream"
+    )
+    monkeypatch.setattr(pyiqa_loading, "_folder", lambda: None)
+    assert reason("musiq") == "needs pyiqa: pip install pyiqa; its licence is PolyForm Noncommercial"
+
+
+def test_the_list_of_metrics_needs_neither_torch_nor_pyiqa() -> None:
+    code = """
+import sys
+from agiqa_bench.cli import app
+try:
+    app(args=["methods", "list", "--pyiqa"], prog_name="agiqa-bench")
+except SystemExit as ended:
+    assert not ended.code
+print("LOADED", *{"torch", "pyiqa", "scipy", "pandas", "open_clip", "transformers"} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "LOADED"
+    assert [line.split()[1:] for line in lines if line.startswith("pyiqa:piqe ")] == [
+        ["lower", "0,", "100", "none", "needed"]
+    ]
