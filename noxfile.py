@@ -52,6 +52,13 @@ def demo_clip(session: nox.Session) -> None:
 
 
 @nox.session(python=THIS_PYTHON)
+def demo_scnn(session: nox.Session) -> None:
+    """Train the demo S-CNN again (some ten minutes on one CPU core) and write weights and model card."""
+    session.install("-e", ".")
+    session.run("python", "-m", "agiqa_bench.backbones.demo.train_scnn", *session.posargs)
+
+
+@nox.session(python=THIS_PYTHON)
 def benchmark(session: nox.Session) -> None:
     """Print how many images per second the handcrafted methods score; arguments after -- are the module's own."""
     session.install("-e", ".")

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from agiqa_bench.errors import StoreError
 
@@ -52,12 +52,23 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         StoreError: The file system refuses (full, read-only, no permission).
     """
+    with new_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file open for writing that appears as `path` when the block is left without an error, and else not at all.
+
+    Raises:
+        StoreError: The file system refuses (full, read-only, no permission).
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = open_beside(path)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)

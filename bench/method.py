@@ -98,6 +98,8 @@ class Method(ABC):
             harness scores each image once for all repeats.
         selects_epoch: True if `fit` uses validation samples to choose an epoch; only then are they held back.
         diagnostic: True for a baseline that is there to expose what a number is worth.
+        keeps_features: True if it computes features of all images once, for all repeats and runs: then their time is in
+            the first repeat's training, or nowhere, and the time per image is without them.
         takes_python: True if it can compute in another Python interpreter, named by `--python-for NAME=PATH`.
         groups: Families that it belongs to, names for `--methods`, e.g. "proposed", "deep", "handcrafted", "svr". The
             groups "zero-shot", "alignment" and "no-pixel" follow from the other class data.
@@ -116,6 +118,7 @@ class Method(ABC):
     trainable: ClassVar[bool] = True
     selects_epoch: ClassVar[bool] = False
     diagnostic: ClassVar[bool] = False
+    keeps_features: ClassVar[bool] = False
     takes_python: ClassVar[bool] = False
     groups: ClassVar[tuple[str, ...]] = ()
     citation: ClassVar[str] = ""

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from agiqa_bench.backbones.hub import HubModel, find_model
+from agiqa_bench.backbones.hub import HubConfig, HubMethod
+from agiqa_bench.backbones.spec import CLIP_MEAN, CLIP_STD
 from agiqa_bench.data.samples import Samples
-from agiqa_bench.method import Context, Method, MethodConfig, Weights
-
-_TOKENS = 35
-"""Length that a prompt is cut at, in BLIP's retrieval code and in ImageReward's BLIPScore."""
+from agiqa_bench.method import Context, MethodConfig
 
 _BATCH = 32
 
 
-class BLIPScore(Method):
+class BLIPScore(HubMethod):
     """Cosine of BLIP's contrastive features of image and prompt.
 
     The formula is that of the code of ImageReward's paper, which introduces the name (THUDM/ImageReward,
     models/BLIPScore.py). Its weights are not: there it is the pretrained BLIP with a ViT-L at 224 x 224, here one of
     the Hub, by default the ViT-B at 384 x 384 that was tuned for retrieval on COCO. Images are brought to the model's
     size with both sides, as BLIP's processor does. `head = "matching"` takes BLIP's matching head instead: the log odds
-    that image and text belong together, which order images as its probability does and do not saturate.
+    that image and text belong together, which order images as its probability does and do not saturate. The last layer
+    and the cosine are in float32 whatever the precision of the networks before.
     """
 
     name = "blipscore"
@@ -44,9 +42,15 @@ class BLIPScore(Method):
 }"""
     ablations = {"cosine": {}, "matching head": {"head": "matching"}}  # noqa: RUF012 - literal class data
 
+    architecture = "BlipForImageTextRetrieval"
+    size = "0.9 GB"
+    padding = "[PAD]"
+    # As BLIP's retrieval code and ImageReward's BLIPScore cut them.
+    tokens = 35
+
     presets = {"quick": {"weights": ""}}  # noqa: RUF012 - literal class data
 
-    class Config(MethodConfig):
+    class Config(HubConfig):
         """Which weights, and which of the two heads."""
 
         weights: str = Field(
@@ -59,37 +63,9 @@ class BLIPScore(Method):
         )
 
     @classmethod
-    def skip(cls, config: MethodConfig, context: Context) -> str | None:  # noqa: ARG003
-        """It needs the library transformers, and weights; a quick comparison does not fetch 0.9 GB for one row."""
-        assert isinstance(config, cls.Config)
-        if not config.weights:
-            return "the quick preset fetches no weights (0.9 GB): --preset paper, or --set blipscore.weights=FOLDER"
-        return None if find_spec("transformers") else "needs the package transformers: type 'pip install transformers'"
-
-    @classmethod
-    def weights(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:
-        """The model that `config` names, fetched if it may be.
-
-        Raises:
-            WeightsUnavailableError: It is not here and cannot be fetched; there is no stand-in.
-        """
-        found = _files(config, context)
-        return (Weights(found.name, found.digest),)
-
-    @classmethod
     def note(cls, config: MethodConfig, context: Context) -> str:  # noqa: ARG003
         """That the weights are others than the published rows'."""
         return "other BLIP weights than in ImageReward's paper"
-
-    def prepare(self) -> None:
-        """Load model and tokenizer."""
-        from transformers import BlipForImageTextRetrieval
-
-        from agiqa_bench.backbones.hub import load_model, load_tokenizer
-
-        files = _files(self.config, self.context)
-        self._model = load_model(BlipForImageTextRetrieval, files, self.context.device)
-        self._tokenizer = load_tokenizer(files, _TOKENS, "[PAD]")
 
     def predict(self, samples: Samples) -> npt.NDArray[np.float64]:
         """Cosine in [-1, 1], or log odds, float64 (n,).
@@ -100,10 +76,10 @@ class BLIPScore(Method):
         import torch
         from torch.nn.functional import normalize
 
-        from agiqa_bench.backbones.hub import normalized
         from agiqa_bench.training.memory import in_batches
         from agiqa_bench.training.pixels import open_pixels, whole
         from agiqa_bench.training.precision import arithmetic
+        from agiqa_bench.training.views import normalized
 
         model, context, head = self._model, self.context, self.config.head
         images = samples.images.at(model.config.vision_config.image_size, resize="exact", crop="none")
@@ -118,22 +94,19 @@ class BLIPScore(Method):
                 "attention_mask": mask[positions].to(context.device),
             }
             with arithmetic(context.device, context.precision):
-                seen = model.vision_model(pixel_values=normalized(whole(pixels, positions))).last_hidden_state
-                if head == "matching":
-                    read = model.text_encoder(**text, encoder_hidden_states=seen).last_hidden_state
-                    no, yes = model.itm_head(read[:, 0]).float().unbind(dim=1)
-                    odds: torch.Tensor = yes - no
-                    return odds
-                read = model.text_encoder(**text).last_hidden_state
-                image, prompt = model.vision_proj(seen[:, 0]), model.text_proj(read[:, 0])
-            return (normalize(image.float(), dim=1) * normalize(prompt.float(), dim=1)).sum(dim=1)
+                images = normalized(whole(pixels, positions), CLIP_MEAN, CLIP_STD)
+                seen = model.vision_model(pixel_values=images).last_hidden_state
+                looked_at = {"encoder_hidden_states": seen} if head == "matching" else {}
+                read = model.text_encoder(**text, **looked_at).last_hidden_state
+            image, prompt = seen[:, 0].float(), read[:, 0].float()
+            if head == "matching":
+                no, yes = model.itm_head(prompt).unbind(dim=1)
+                odds: torch.Tensor = yes - no
+                return odds
+            image, prompt = model.vision_proj(image), model.text_proj(prompt)
+            return (normalize(image, dim=1) * normalize(prompt, dim=1)).sum(dim=1)
 
         batch = context.batch_size or _BATCH
         found = in_batches(scores, len(samples), batch, context.device, context.progress, "scoring images")
         result: npt.NDArray[np.float64] = found.double().numpy()
         return result
-
-
-def _files(config: MethodConfig, context: Context) -> HubModel:
-    assert isinstance(config, BLIPScore.Config)
-    return find_model(config.weights, offline=context.offline, setting="blipscore.weights")

@@ -9,7 +9,7 @@ from scipy.special import gammaln
 
 from agiqa_bench.features import colour, statistics
 from agiqa_bench.features.statistics import Array, fit_aggd, fit_ggd, halve, normalise
-from agiqa_bench.features.svr import FeatureMethod, Scale, SVRConfig
+from agiqa_bench.features.svr import BOUND, FeatureMethod, Scale, SVRConfig
 
 _SHIFTS = ((0, 1), (1, 0), (1, 1), (-1, 1))
 """Rows and columns to the neighbours that a coefficient is multiplied with."""
@@ -51,7 +51,7 @@ class BRISQUE(FeatureMethod):
     class Config(SVRConfig):
         """The released model's settings."""
 
-        c: float = Field(default=1024.0, gt=0, description="bound on the coefficient of a support vector")
+        c: float = Field(default=1024.0, gt=0, description=BOUND)
         gamma: float = Field(default=0.05, gt=0, description="of the RBF kernel")
         scale: Scale = Field(
             default="minmax",

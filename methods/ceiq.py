@@ -26,8 +26,9 @@ class CEIQ(FeatureMethod):
     """Five features of the gray image and its histogram-equalised version, and a linear SVR.
 
     After the paper and the authors' code (mtobeiyf/CEIQ), whose released model is a linear epsilon-SVR with C = 1 on
-    unscaled features. Neither states epsilon; libsvm's default, 0.1, is taken. The MATLAB functions behind the code
-    (`rgb2gray`, `histeq`, `imhist`, `ssim`) are written anew from what is documented of them.
+    unscaled features. Neither states epsilon; libsvm's default, 0.1, is taken. Both are on the scale of the MOS: on a
+    data set rated from 0 to 100 the same numbers mean another thing than on one rated from 0 to 5. The MATLAB functions
+    behind the code (`rgb2gray`, `histeq`, `imhist`, `ssim`) are written anew from what is documented of them.
     """
 
     name = "ceiq"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -17,7 +17,7 @@ from agiqa_bench.backbones.method import ClipConfig, ClipMethod
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import CheckpointError
 from agiqa_bench.features.ridge import Ridge
-from agiqa_bench.features.svr import Regressor, Scaling, SVRConfig
+from agiqa_bench.features.svr import Regressor, Scaling, SVRConfig, from_tensors, tensors_of
 from agiqa_bench.training.threads import threads_for
 
 Floats = npt.NDArray[np.float64]
@@ -53,6 +53,7 @@ class CLIPProbe(ClipMethod):
     summary = "ridge or SVR on frozen CLIP features of image, prompt and their product"
     targets = ("quality", "alignment", "authenticity")
     uses_prompt = True
+    keeps_features = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"quick": {"backbone": "demo-vit"}}
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "image": {"features": ("image",)},
@@ -103,30 +104,19 @@ class CLIPProbe(ClipMethod):
 
     def state(self) -> Mapping[str, torch.Tensor]:
         """Scaling of the features, and what each target's regression is made of; float64."""
-        parts: dict[str, Scaling | Regressor] = {"features": self._scaling, **self._regressors}
-        return {
-            f"{name}.{field.name}": torch.from_numpy(np.array(getattr(part, field.name)))
-            for name, part in parts.items()
-            for field in fields(part)
-            if field.name != "kernel"
-        }
+        return tensors_of(self._scaling, self._regressors)
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> Self:
         """Take over scaling and regressions."""
-        arrays = {name: tensor.double().cpu().numpy() for name, tensor in state.items()}
-        names = [field.name for field in fields(Regressor) if field.name != "kernel"]
         width = self.clip().width * len(self.config.features)
         try:
-            self._scaling = Scaling(arrays.pop("features.shift"), arrays.pop("features.factor"))
-            self._regressors = {
-                target: Regressor(self._kernel, **{name: arrays.pop(f"{target}.{name}") for name in names})
-                for target in self.context.targets
-            }
-            widths = {self._scaling.shift.size, *(each.vectors.shape[1] for each in self._regressors.values())}
-            if arrays or widths != {width}:
-                raise ValueError("other names or sizes")
-        except (KeyError, ValueError) as error:
-            raise CheckpointError(f"{self.name}: the saved tensors do not fit these settings and this CLIP") from error
+            self._scaling, self._regressors = from_tensors(state, self.context.targets, self._kernel)
+            if self._scaling.shift.size != width:
+                raise ValueError(f"they are for {self._scaling.shift.size} features and not {width}")
+        except ValueError as error:
+            raise CheckpointError(
+                f"{self.name}: the saved tensors do not fit these settings and this CLIP: {error}"
+            ) from error
         return self
 
     @property

@@ -26,7 +26,7 @@ from agiqa_bench.methods.clipiqa import CLIPIQAConfig, note_on_positions, view
 from agiqa_bench.training import views
 from agiqa_bench.training.loop import History
 from agiqa_bench.training.loop import train as run_training
-from agiqa_bench.training.per_target import NetworkMethod, RegressionLearner
+from agiqa_bench.training.per_target import NetworkMethod, RegressionLearner, numbers_of
 from agiqa_bench.training.recipe import Recipe
 from agiqa_bench.training.threads import threads_for
 
@@ -53,6 +53,7 @@ class CLIPIQAPlus(ClipMethod, NetworkMethod):
     summary = "CLIP's choice between a good and a bad photo, behind learnt context"
     targets = ("quality", "authenticity")
     selects_epoch = True
+    keeps_features = True
     groups = ("deep",)
     citation = """@inproceedings{wang2023clipiqa,
   title = {Exploring {CLIP} for Assessing the Look and Feel of Images},
@@ -110,7 +111,7 @@ class CLIPIQAPlus(ClipMethod, NetworkMethod):
         held_back = None
         if validation is not None:
             features, wanted = self._features(validation), validation.mos_of(target)
-            held_back = (lambda: _probability(network, features), wanted)
+            held_back = (lambda: numbers_of(network, features), wanted)
         learner = RegressionLearner(network, inputs, mos, F.mse_loss, held_back=held_back)
         steps = max(1, len(train) // (context.batch_size or config.batch_size))
         recipe = PartOfCosine(
@@ -128,7 +129,7 @@ class CLIPIQAPlus(ClipMethod, NetworkMethod):
 
     def score(self, network: nn.Module, samples: Samples) -> npt.NDArray[np.float64]:
         """Probability of the positive prompt in [0, 1], float64 (n,)."""
-        return _probability(network, self._features(samples))
+        return numbers_of(network, self._features(samples))
 
     def predict(self, samples: Samples) -> npt.NDArray[np.float64]:
         """Probability of the positive prompt on the scale of each target's MOS, float64 (n, n_targets).
@@ -194,9 +195,3 @@ class PartOfCosine(Recipe):
         """Learning rate of an epoch, counted from 0."""
         turn = math.pi * min(1.0, epoch / self.period)
         return LOWEST_RATE + 0.5 * (self.learning_rate - LOWEST_RATE) * (1.0 + math.cos(turn))
-
-
-def _probability(network: nn.Module, features: torch.Tensor) -> npt.NDArray[np.float64]:
-    with torch.inference_mode():
-        found: npt.NDArray[np.float64] = network(features).double().cpu().numpy()
-    return found

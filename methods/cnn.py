@@ -25,7 +25,7 @@ from agiqa_bench.training.pixels import open_pixels
 from agiqa_bench.training.precision import arithmetic
 from agiqa_bench.training.recipe import OptimiserName, Recipe
 
-NOT_PUBLISHED = "settings of this row were not published; IP-IQA's own recipe is used"
+NOT_PUBLISHED = "settings of this row were not published; "
 
 
 class CNN(ConvNetMethod):
@@ -210,7 +210,7 @@ class ResNet50(CNN):
     @classmethod
     def note(cls, config: MethodConfig, context: Context) -> str:  # noqa: ARG003
         """Say where the recipe is from."""
-        return NOT_PUBLISHED
+        return NOT_PUBLISHED + ("IP-IQA's own recipe is used" if _by_default(config) else "nor are these IP-IQA's own")
 
 
 class ResNet50Scratch(CNN):
@@ -250,7 +250,14 @@ class ResNet50Scratch(CNN):
     @classmethod
     def note(cls, config: MethodConfig, context: Context) -> str:  # noqa: ARG003
         """Say where the recipe is from."""
-        return NOT_PUBLISHED
+        recipe = "IP-IQA's own recipe with ten times its learning rate is used"
+        return NOT_PUBLISHED + (recipe if _by_default(config) else "nor are these IP-IQA's own")
+
+
+def _by_default(config: MethodConfig) -> bool:
+    """Whether a row is trained by its method's default recipe, whatever its backbone."""
+    recipe = config.model_dump(exclude={"backbone"})
+    return recipe == type(config)().model_dump(exclude={"backbone"})
 
 
 class Regressor(nn.Module):

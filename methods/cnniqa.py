@@ -178,4 +178,6 @@ class PatchNetwork(nn.Module):
         responses = self.convolution(patches).flatten(2)
         # Not amax, which divides the gradient among equals and takes twice as long for it.
         pooled = torch.cat([responses.max(dim=2).values, responses.min(dim=2).values], dim=1)
-        return self.regressor(pooled)[:, 0]  # type: ignore[no-any-return]
+        # In float32 whatever the precision: bfloat16 knows eight bits, and scores that are rounded so are tied.
+        with torch.autocast(patches.device.type, enabled=False):
+            return self.regressor(pooled.float())[:, 0]  # type: ignore[no-any-return]

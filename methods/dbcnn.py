@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
+import agiqa_bench.backbones.bilinear
 import agiqa_bench.backbones.convnet
 import agiqa_bench.backbones.scnn
 import agiqa_bench.data.images
@@ -21,8 +22,8 @@ import agiqa_bench.training.memory
 import agiqa_bench.training.pixels
 import agiqa_bench.training.precision
 import agiqa_bench.training.views
+from agiqa_bench.backbones.bilinear import BilinearCNN
 from agiqa_bench.backbones.convnet import (
-    ConvNet,
     ConvNetConfig,
     ResolvedConvNet,
     build_convnet,
@@ -41,14 +42,14 @@ from agiqa_bench.training.learner import Shared
 from agiqa_bench.training.loop import History
 from agiqa_bench.training.loop import train as run_training
 from agiqa_bench.training.memory import in_batches
-from agiqa_bench.training.per_target import NetworkMethod, RegressionLearner
-from agiqa_bench.training.pixels import open_pixels, whole
+from agiqa_bench.training.per_target import NetworkMethod, RegressionLearner, numbers_of
+from agiqa_bench.training.pixels import of_one_size, open_pixels, whole
 from agiqa_bench.training.precision import arithmetic
 from agiqa_bench.training.recipe import Recipe
 from agiqa_bench.training.view_features import ViewFeatures
-from agiqa_bench.training.views import IMAGENET_MEAN, IMAGENET_STD
 
 _BEHIND_FEATURES = (
+    agiqa_bench.backbones.bilinear,
     agiqa_bench.backbones.convnet,
     agiqa_bench.backbones.scnn,
     agiqa_bench.data.images,
@@ -76,7 +77,8 @@ class DBCNN(NetworkMethod):
       `views` random views, which the epochs take in turn and all repeats share. The published code draws new views in
       every epoch, and never puts batch norm into evaluation mode, so that the statistics of its "frozen" S-CNN drift.
       In the second stage batch norm takes the statistics of the batch, here as there.
-    - An image with a side shorter than the crop is used whole along that side.
+    - An image with a side shorter than the crop is used whole along that side. Crops of different sizes in one batch go
+    through batch norm apart, those of each size together.
     - A backbone other than VGG16 gives its last but one stage, whose stride is the S-CNN's.
     """
 
@@ -205,7 +207,7 @@ class DBCNN(NetworkMethod):
         held_back = None
         if validation is not None:
             whole_images = torch.from_numpy(features.epoch(0)[validation.rows]).to(context.device)
-            held_back = (lambda: _numbers(network.head, whole_images)), validation.mos_of(target)
+            held_back = (lambda: numbers_of(network.head, whole_images)), validation.mos_of(target)
         learner = RegressionLearner(network.head, seen, self._mos(train, target), F.mse_loss, held_back=held_back)
         recipe = Recipe(
             config.head_epochs, config.batch_size, config.head_learning_rate, "sgd", weight_decay=config.weight_decay
@@ -243,7 +245,7 @@ class DBCNN(NetworkMethod):
     ) -> torch.Tensor:
         """What a network makes of images or parts of them, of any `sizes` (n, 2), float32 (n, ...) on the CPU."""
         context = self.context
-        groups = _of_one_size(sizes)
+        groups = of_one_size(sizes)
 
         def outputs(group: Positions) -> Callable[[Positions], torch.Tensor]:
             def compute(chosen: Positions) -> torch.Tensor:
@@ -295,62 +297,6 @@ class DBCNN(NetworkMethod):
         return torch.from_numpy(samples.mos_of(target)).float().to(self.context.device)
 
 
-class BilinearCNN(nn.Module):
-    """Both networks, the products of their feature maps, and a linear head (section III-C)."""
-
-    def __init__(self, convnet: ConvNet, scnn: nn.Sequential, channels: int) -> None:
-        """Draw the head's weights by He et al. (2015), as the published code does.
-
-        Args:
-            convnet: Its last but one stage is used; for VGG16 the map before its last pooling, 512 channels.
-            scnn: The S-CNN's convolutions.
-            channels: Of the S-CNN's map.
-        """
-        super().__init__()
-        self.convnet, self.scnn = convnet, scnn
-        self.head = _Head(convnet.channels[-2] * channels, 1)
-
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Bilinear features, float32 (n, channels * channels), of images of one size, uint8 (n, 3, h, w)."""
-        shown = self.convnet.stages(views.normalized(images, self.convnet.mean, self.convnet.std))[-2]
-        distorted = self.scnn(views.normalized(images, IMAGENET_MEAN, IMAGENET_STD))
-        with torch.autocast(images.device.type, enabled=False):
-            return bilinear_pool(shown.float(), distorted.float())
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Predicted MOS (n,) of images of one size, uint8 (n, 3, h, w)."""
-        return self.head(self.features(images))  # type: ignore[no-any-return]
-
-
-def bilinear_pool(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Mean outer product of two feature maps over all places, its square root, scaled to length 1 (equations 2 to 4).
-
-    Args:
-        first: (n, c, h, w), no value below 0.
-        second: (n, d, h', w'), no value below 0; resized to (h, w), corners onto corners, if it has another size.
-
-    Returns:
-        (n, c * d); the product of channel i of the first and j of the second stands at i * d + j.
-    """
-    if second.shape[2:] != first.shape[2:]:
-        second = F.interpolate(second, first.shape[2:], mode="bilinear", align_corners=True)
-    places = first.shape[2] * first.shape[3]
-    products = first.flatten(2) @ second.flatten(2).transpose(1, 2) / places
-    return F.normalize(torch.sqrt(products.flatten(1) + 1e-8))
-
-
-class _Head(nn.Linear):
-    """Features (n, width) to numbers (n,), in float32 whatever the precision: scores rounded to bfloat16 are tied."""
-
-    def reset_parameters(self) -> None:
-        nn.init.kaiming_normal_(self.weight)
-        nn.init.zeros_(self.bias)
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(features.device.type, enabled=False):
-            return super().forward(features.float())[:, 0]
-
-
 class _Crops:
     """Square parts at random places, half of them mirrored; an image with a shorter side is whole along that side.
 
@@ -387,18 +333,6 @@ class _CropLearner(RegressionLearner):
         self._sizes = crops.sizes
 
     def loss(self, positions: Positions, epoch: int, shared: Shared) -> torch.Tensor:
-        groups = _of_one_size(self._sizes[positions])
+        groups = of_one_size(self._sizes[positions])
         losses = [super(_CropLearner, self).loss(positions[group], epoch, shared) * len(group) for group in groups]
         return torch.stack(losses).sum() / len(positions)
-
-
-def _of_one_size(sizes: npt.NDArray[np.int64]) -> list[Positions]:
-    """Positions of the images of each size, given heights and widths (n, 2)."""
-    distinct, number = np.unique(sizes, axis=0, return_inverse=True)
-    return [np.flatnonzero(number.ravel() == each) for each in range(len(distinct))]
-
-
-def _numbers(head: _Head, features: torch.Tensor) -> npt.NDArray[np.float64]:
-    with torch.inference_mode():
-        found: npt.NDArray[np.float64] = head(features).double().cpu().numpy()
-    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -22,7 +23,9 @@ class CommandConfig(MethodConfig):
     command: str = Field(
         default="", description="what to run, e.g. 'python score.py {input} {output}'; see the README for the tables"
     )
-    label: str = Field(default="", description="its name in tables; by default that of its program")
+    label: str = Field(
+        default="", coerce_numbers_to_str=True, description="its name in tables; by default that of its program"
+    )
     higher_is_better: bool = Field(default=True, description="false for a measure of distortion: scores are negated")
     timeout_s: float = Field(default=86400, gt=0, description="seconds after which a call is ended")
     digest_files: tuple[str, ...] = Field(
@@ -49,9 +52,15 @@ class CommandConfig(MethodConfig):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files that the command names, and `digest_files`."""
-        named = [Path(word) for word in self.words if Path(word).is_file()]
-        return tuple(dict.fromkeys([*named, *(Path(file).expanduser() for file in self.digest_files)]))
+        """The files that the command names, in the text for `sh -c` too, its program if a script, `digest_files`.
+
+        A program that is no script, such as an interpreter, belongs to the system and counts only if named by its path.
+        """
+        found = shutil.which(self.words[0]) if self.words else None
+        script = [Path(found)] if found and _is_script(Path(found)) else []
+        words = [part for word in self.words for part in (word, *_parts(word))]
+        named = [Path(word) for word in words if _is_file(word)]
+        return tuple(dict.fromkeys([*script, *named, *(Path(file).expanduser() for file in self.digest_files)]))
 
     @property
     def program(self) -> str:
@@ -59,6 +68,33 @@ class CommandConfig(MethodConfig):
         first, *others = self.words or ("",)
         script = next((word for word in others if not word.startswith("-")), "")
         return Path(first if not script or " " in script or places_in([script]) else script).name
+
+
+def _parts(word: str) -> list[str]:
+    """The words of a word that holds white space, such as the text behind `sh -c`; else none."""
+    if len(word.split()) < 2:
+        return []
+    lexer = shlex.shlex(word, posix=True, punctuation_chars=True)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    try:
+        return list(lexer)
+    except ValueError:  # quotes that are not closed: a sentence, or another language
+        return word.split()
+
+
+def _is_file(word: str) -> bool:
+    try:
+        return Path(word).is_file()
+    except (OSError, ValueError):  # longer than a name may be, or with a null byte: text, and no path
+        return False
+
+
+def _is_script(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == b"#!"
+    except OSError:  # a program that may be run and not be read
+        return False
 
 
 class _CommandMethod(Method):

@@ -11,7 +11,7 @@ from scipy.ndimage import correlate, correlate1d
 
 from agiqa_bench.features import colour
 from agiqa_bench.features.colour import gray
-from agiqa_bench.features.svr import FeatureMethod, SVRConfig
+from agiqa_bench.features.svr import BOUND, FeatureMethod, SVRConfig
 
 Map = npt.NDArray[np.float64]
 
@@ -38,7 +38,8 @@ class GMLF(FeatureMethod):
     """40 features, model M3 of the paper, and an SVR with an RBF kernel on the unscaled features.
 
     After the paper and the authors' code (Grad_LOG_CP_TIP). (C, gamma) is what they chose on LIVE and CSIQ; on
-    TID2008 it was (128, 16). Epsilon is not stated; libsvm's default, 0.1, is taken.
+    TID2008 it was (128, 16). Epsilon is not stated; libsvm's default, 0.1, is taken. C and epsilon are on the
+    scale of the MOS: on a data set rated from 0 to 5 the same numbers mean another thing than on one from 0 to 100.
     """
 
     name = "gmlf"
@@ -61,7 +62,7 @@ class GMLF(FeatureMethod):
     class Config(SVRConfig):
         """The paper's settings for LIVE."""
 
-        c: float = Field(default=16384.0, gt=0, description="bound on the coefficient of a support vector")
+        c: float = Field(default=16384.0, gt=0, description=BOUND)
         gamma: Annotated[float, Field(gt=0)] | Literal["auto", "scale"] = Field(
             default=2.0, description="of the RBF kernel: a number, auto (1/40) or scale"
         )

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from agiqa_bench.features import statistics
 from agiqa_bench.features.statistics import Array, fit_ggd, gaussian_window, halve, normalise
-from agiqa_bench.features.svr import FeatureMethod, Scale, SVRConfig
+from agiqa_bench.features.svr import BOUND, FeatureMethod, Scale, SVRConfig
 
 _TO_XYZ = np.array([
     [0.4360747, 0.3850649, 0.1430804],
@@ -63,7 +63,7 @@ class HIGRADE(FeatureMethod):
             default=1,
             description="1: each map and the magnitude of its gradient; 2: each map and the coherence of its gradient",
         )
-        c: float = Field(default=1024.0, gt=0, description="bound on the coefficient of a support vector")
+        c: float = Field(default=1024.0, gt=0, description=BOUND)
         scale: Scale = Field(
             default="minmax",
             description="features as they are (none), to [-1, 1] as by svm-scale (minmax) or to mean 0 and variance 1 "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -132,8 +132,8 @@ class HyperNet(ConvNetMethod):
             F.l1_loss,
             held_back=held_back,
             groups=[(1.0, network.seeing()), (config.hyper_factor, network.generating())],
+            official=official,
         )
-        learner.official = official
         recipe = Recipe(
             config.epochs,
             config.batch_size,
@@ -183,12 +183,14 @@ class HyperNet(ConvNetMethod):
 class _Learner(RegressionLearner):
     """The two groups' rates over the epochs."""
 
-    official = False
+    def __init__(self, *arguments: Any, official: bool, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._official = official
 
     def factors(self, epoch: int) -> Sequence[float] | None:
         """The hyper network's factor, as `Config.schedule` says."""
         (backbone, _), (hyper, _) = self.groups()
-        if self.official:
+        if self._official:
             return backbone, hyper if epoch == 0 else 0.0
         return backbone, hyper if epoch <= 8 else 1.0
 
@@ -197,13 +199,6 @@ def _grid(height: int, width: int, size: int, count: int) -> views.Boxes:
     """At most count x count square parts, evenly from one corner to the other; equal ones once."""
     tops, lefts = (np.unique(np.rint(np.linspace(0, side - size, count)).astype(np.int64)) for side in (height, width))
     return np.array([(top, left, size, size) for top in tops for left in lefts], dtype=np.int64)
-
-
-class _Maps(NamedTuple):
-    """What the backbone shows of images: the vector that is rated (n, target width), and its last feature map."""
-
-    vector: torch.Tensor
-    last: torch.Tensor
 
 
 class HyperIQA(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from agiqa_bench.backbones.checkpoint import check_no_code
 from agiqa_bench.backbones.hub import hub_file
 from agiqa_bench.external.interpreter import Package
 from agiqa_bench.external.package import PackageConfig, PackageMethod
@@ -17,6 +18,8 @@ class ImageReward(PackageMethod):
 
     The package cannot be imported beside this project's libraries (pyiqa needs transformers 5, ImageReward functions of
     transformers 4 that are gone), so it runs in the interpreter that `--python-for imagereward=...` names.
+    It computes in float32 whatever `--precision` says: its score is the output of a network, which a lower precision
+    would round.
     """
 
     name = "imagereward"
@@ -51,11 +54,15 @@ class ImageReward(PackageMethod):
         """Checkpoint (about 1.8 GB) and configuration, where the package or the Hub keeps them.
 
         Raises:
-            WeightsUnavailableError: They, or BERT's vocabulary, are not here and cannot be fetched.
+            WeightsUnavailableError: They, or BERT's vocabulary, are not here and cannot be fetched, or the checkpoint
+                holds code.
         """
         # The package asks the Hub for it by itself; here that is announced, or said to be impossible, beforehand.
         cls._file("vocab.txt", "bert-base-uncased", context)
-        return tuple(cls._file(name, REPOSITORY, context) for name in ("ImageReward.pt", "med_config.json"))
+        checkpoint, settings = (cls._file(name, REPOSITORY, context) for name in ("ImageReward.pt", "med_config.json"))
+        # The package has torch load it, which before its version 2.6 runs whatever code a file holds.
+        check_no_code(checkpoint, f"get it again from {REPOSITORY} on the Hub")
+        return checkpoint, settings
 
     @classmethod
     def _file(cls, name: str, repository: str, context: Context) -> Path:
@@ -66,6 +73,11 @@ class ImageReward(PackageMethod):
         if repository != REPOSITORY:
             advice = "run once with the network"
         return hub_file(repository, (name,), offline=context.offline, advice=advice)
+
+    @classmethod
+    def note(cls, config: MethodConfig, context: Context) -> str:  # noqa: ARG003
+        """That the precision of the run does not count."""
+        return "" if context.precision == "float32" else "computed in float32"
 
     @classmethod
     def weights_name(cls, config: MethodConfig) -> str:  # noqa: ARG003

@@ -17,8 +17,6 @@ from agiqa_bench.errors import BadImageError, ConfigError, DownloadError, Weight
 from agiqa_bench.method import Context, Method, MethodConfig, Weights
 
 if TYPE_CHECKING:
-    import torch
-
     from agiqa_bench.methods.niqe_pristine import PristineModel
 
 BLOCK = 96
@@ -152,6 +150,8 @@ def niqe(image: npt.NDArray[np.uint8], model: PristineModel) -> float:
     import torch
     from pyiqa.archs.niqe_arch import calculate_niqe
 
+    from agiqa_bench.methods.pyiqa_loading import unit_tensor
+
     mean, covariance = torch.from_numpy(model.mean), torch.from_numpy(model.covariance)
     with torch.inference_mode():
         try:
@@ -161,13 +161,6 @@ def niqe(image: npt.NDArray[np.uint8], model: PristineModel) -> float:
     if not np.isfinite(value):
         raise ValueError("no block of it has enough texture")
     return value
-
-
-def unit_tensor(image: npt.NDArray[np.uint8]) -> torch.Tensor:
-    """Turn uint8 (h, w, 3) to float32 (1, 3, h, w) in [0, 1], the input of pyiqa's metrics."""
-    import torch
-
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
 
 
 def _enlarged(image: npt.NDArray[np.uint8], min_side: int) -> npt.NDArray[np.uint8]:

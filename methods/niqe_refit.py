@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from agiqa_bench.methods.niqe import BLOCK, unit_tensor
+from agiqa_bench.methods.niqe import BLOCK
 from agiqa_bench.methods.niqe_pristine import REFIT_FILE, PristineModel
+from agiqa_bench.methods.pyiqa_loading import unit_tensor
 
 if TYPE_CHECKING:
     import torch

@@ -29,6 +29,7 @@ class WeightFile:
         name: Name of the file; empty for a repository.
         hub: Repository `owner/name` of the Hub; empty if it has none.
         url: Address, where there is no repository.
+        kind: What the Hub calls the repository, `model` or `dataset`.
         folder: Where pyiqa looks, below torch's hub folder; empty for the Hub's own cache, `clip` elsewhere than below
             torch's folder for the package of that name.
     """
@@ -37,6 +38,7 @@ class WeightFile:
     hub: str = ""
     url: str = ""
     folder: str = ""
+    kind: str = "model"
 
     @property
     def label(self) -> str:
@@ -62,6 +64,9 @@ class WeightFile:
 
 
 _CLIP_PACKAGE = "~clip"
+
+_IN_SNAPSHOTS = {"model": ("config.json", "tokenizer_config.json"), "dataset": ("README.md",)}
+"""Files of which a repository that has been fetched has at least one, by its kind."""
 
 
 def torch_hub() -> Path:
@@ -168,7 +173,11 @@ FILES: dict[str, tuple[WeightFile, ...]] = {
     "qrealign-mini": _repository("q-future/Q-ReAlign-Mini-0.8B"),
     "qrealign-lite": _repository("q-future/Q-ReAlign-Lite-4B"),
     "qrealign-pro": _repository("q-future/Q-ReAlign-Pro-9B"),
-    "compare2score": _repository("q-future/Compare2Score"),
+    "compare2score": (
+        *_repository("q-future/Compare2Score"),
+        *_repository("VQA-CityU/Compare2Score_1"),
+        WeightFile("", hub="VQA-CityU/Anchor_images", kind="dataset"),
+    ),
     "unique": (_torchvision("resnet34-b627a593.pth"), *_own("UNIQUE.pt")),
     "arniqa": (*_ARNIQA, *_own("regressor_koniq10k.pth")),
     "arniqa-live": (*_ARNIQA, *_own("regressor_live.pth")),
@@ -201,10 +210,11 @@ def locate(file: WeightFile) -> Path | None:
         # Where this project's own methods keep what they fetch by its address, OpenAI's CLIPs for one.
         kept = cache_folder() / file.name
         return kept if kept.is_file() else None
-    found = try_to_load_from_cache(file.hub, file.name or "config.json")
-    if not isinstance(found, str):
-        return None
-    return Path(found) if file.name else Path(found).parent
+    for name in (file.name,) if file.name else _IN_SNAPSHOTS[file.kind]:
+        found = try_to_load_from_cache(file.hub, name, repo_type=file.kind)
+        if isinstance(found, str):
+            return Path(found) if file.name else Path(found).parent
+    return None
 
 
 def fetch(metric: str, file: WeightFile, *, offline: bool) -> Path:
@@ -222,9 +232,10 @@ def fetch(metric: str, file: WeightFile, *, offline: bool) -> Path:
     if found is None:
         missing = f"pyiqa's {metric} needs {file.label}, which is not on this machine"
         if not file.name:
-            raise WeightsUnavailableError(
-                f"{missing}: fetch the repository, often gigabytes, by 'hf download {file.hub}'"
-            )
+            how = f"'hf download {file.hub}'"
+            if file.kind == "dataset":  # a data set that only lies in the Hub's cache is not found by its reader
+                how = f"the function load_dataset('{file.hub}') of the package datasets"
+            raise WeightsUnavailableError(f"{missing}: fetch the repository, often gigabytes, by {how}")
         place = f"put it at {file.target}" if file.target else f"fetch it by 'hf download {file.hub} {file.name}'"
         if offline:
             raise WeightsUnavailableError(f"{missing}, and the run is offline: {place}")

@@ -16,14 +16,18 @@ import runpy
 import socket
 import sys
 import types
-import zipfile
 from collections.abc import Iterator, Mapping
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from agiqa_bench.backbones.torchscript import is_torchscript
+import numpy as np
+import numpy.typing as npt
+
 from agiqa_bench.errors import PluginError, WeightsUnavailableError
+
+if TYPE_CHECKING:
+    import torch
 
 NEEDS_PYIQA = "needs pyiqa: pip install pyiqa; its licence is PolyForm Noncommercial"
 
@@ -62,39 +66,8 @@ def metric_facts() -> Mapping[str, Mapping[str, Any]]:
     return facts
 
 
-def check_no_code(path: Path) -> None:
-    """Refuse a PyTorch file that holds more than tensors and plain values, without unpickling the rest.
-
-    Raises:
-        WeightsUnavailableError: It does, or it is damaged; one line.
-    """
-    import torch
-
-    if path.suffix not in (".pt", ".pth", ".bin", ".pkl"):
-        return
-    zipped = zipfile.is_zipfile(path)
-    try:
-        if zipped and _holds_torchscript(path):
-            return  # a program in torch's own language, which torch runs and Python does not
-        torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        LookupError,
-        OSError,
-        zipfile.BadZipFile,
-    ) as error:
-        raise WeightsUnavailableError(
-            f"{path} cannot be read as plain weights ({_first_sentence(error)}): get it again, or if you trust its "
-            "source set 'trust', which lets it run whatever code it holds"
-        ) from error
-
-
-@lru_cache(maxsize=1)
 def build(name: str, device: str, *, trust: bool = False) -> Any:
-    """Build one of pyiqa's metrics for scoring; the last one is kept.
+    """Build one of pyiqa's metrics for scoring.
 
     All its files must be here. While it is built the network is out of reach, and `torch.load` takes nothing but
     tensors and plain values, which pyiqa by itself does not ask for.
@@ -131,9 +104,27 @@ def build(name: str, device: str, *, trust: bool = False) -> Any:
             raise PluginError(f"pyiqa cannot build {name}: {type(error).__name__}: {_first_sentence(error)}") from error
 
 
-def _holds_torchscript(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        return is_torchscript(archive)
+def unit_tensor(image: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """Turn uint8 (h, w, 3) to float32 (1, 3, h, w) in [0, 1], the input of pyiqa's metrics."""
+    import torch
+
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+
+
+def check_no_programs(folder: Path) -> None:
+    """Refuse a repository's snapshot with a `custom_generate` folder.
+
+    pyiqa lets transformers trust the repositories of qalign and compare2score, and what is in that folder is the only
+    code of theirs that it then runs: the networks and tokenizers are pyiqa's and transformers' own.
+
+    Raises:
+        WeightsUnavailableError: It has one; one line.
+    """
+    programs = folder / "custom_generate"
+    if programs.exists():
+        raise WeightsUnavailableError(
+            f"{programs} holds code that transformers would run: remove it, or if you trust its source set 'trust'"
+        )
 
 
 def _device(device: str) -> Any:

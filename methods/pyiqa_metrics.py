@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NoReturn
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,9 @@ from agiqa_bench.families import SEPARATOR, Family
 from agiqa_bench.method import Context, Method, MethodConfig, Weights
 from agiqa_bench.methods import pyiqa_loading as loading
 from agiqa_bench.methods.pyiqa_files import FILES, contents, fetch, locate
+
+if TYPE_CHECKING:
+    import torch
 
 SEED = 123
 """Of the generators before each image; pyiqa's metrics draw nothing while they score, as far as one can see."""
@@ -81,9 +86,14 @@ class PyiqaMetric(Method):
         return None
 
     @classmethod
+    def note(cls, config: MethodConfig, context: Context) -> str:  # noqa: ARG003
+        """That the metrics do not follow `precision`."""
+        return "" if context.precision == "float32" else "computed in float32"
+
+    @classmethod
     def weights(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:
         """One entry per file that the metric loads, fetched if they may be."""
-        from agiqa_bench.backbones.checkpoint import file_digest
+        from agiqa_bench.backbones.checkpoint import check_no_code, file_digest
         from agiqa_bench.offline import is_offline
 
         assert isinstance(config, cls.Config)
@@ -95,73 +105,76 @@ class PyiqaMetric(Method):
         for file in FILES[cls.metric]:
             path = fetch(cls.metric, file, offline=is_offline(context.offline))
             if not config.trust:
+                loading.check_no_programs(path)
                 for part in contents(path):
-                    loading.check_no_code(part)
+                    check_no_code(part)
             found.append(Weights(f"{file.label} (pyiqa)", file_digest(*contents(path))))
         return tuple(found)
 
     def prepare(self) -> None:
         """Build the metric."""
-        self._built()
+        _ = self._built
 
     def predict(self, samples: Samples) -> npt.NDArray[np.float64]:
         """The score of pyiqa with the sign that makes higher better, float64 (n,).
 
         Raises:
             BadImageError: An image is too small for the metric, or the metric is not defined for it.
+            TrainingError: There is no memory for a single image.
         """
         from agiqa_bench.data.image_cache import require_minimum_size
+        from agiqa_bench.training.memory import in_batches
 
-        metric = self._built()
-        sign = -1.0 if metric.lower_better else 1.0
+        metric = self._built
         images, names = samples.images, samples.names
         require_minimum_size(images, names, smallest(self.metric), self.name)
-        scores = np.empty(len(images))
-        for rows in self._batches(images.sizes):
-            prompts = [samples.prompts[row] for row in rows] if self.uses_prompt else None
-            scores[rows] = sign * self._score(metric, [images[row] for row in rows], prompts, names[rows[0]])
-            self.context.progress(int(rows[-1]) + 1, len(images), self.name)
-        return scores
 
+        def score(rows: npt.NDArray[np.int64]) -> torch.Tensor:
+            prompts = [samples.prompts[row] for row in rows] if self.uses_prompt else None
+            return self._score(metric, [images[int(row)] for row in rows], prompts, names[rows[0]])
+
+        size = 1 if _takes_one(self.metric) else self.context.batch_size or 1
+
+        def run(start: int, end: int) -> npt.NDArray[np.float64]:
+            def progress(done: int, _: int, what: str) -> None:
+                self.context.progress(start + done, len(images), what)
+
+            def compute(positions: npt.NDArray[np.int64]) -> torch.Tensor:
+                return score(start + positions)
+
+            found = in_batches(compute, end - start, size, self.context.device, progress, self.name)
+            return found.double().numpy()
+
+        scores = np.concatenate([np.empty(0), *(run(*ends) for ends in _of_one_size(images.sizes))])
+        return -scores if metric.lower_better else scores
+
+    @cached_property
     def _built(self) -> Any:
         return loading.build(self.metric, self.context.device, trust=self.config.trust)
 
-    def _batches(self, sizes: npt.NDArray[np.int64]) -> Iterator[list[int]]:
-        """Rows that follow each other and have one size, at most as many as the user asks for at a time."""
-        limit = 1 if _takes_one(self.metric) else self.context.batch_size or 1
-        batch: list[int] = []
-        for row in range(len(sizes)):
-            if batch and (len(batch) == limit or (sizes[row] != sizes[batch[0]]).any()):
-                yield batch
-                batch = []
-            batch.append(row)
-        if batch:
-            yield batch
-
     def _score(
         self, metric: Any, images: Sequence[npt.NDArray[np.uint8]], prompts: list[str] | None, name: str
-    ) -> npt.NDArray[np.float64]:
-        """What pyiqa gives for images of one size, float64 (n,); `name` is that of the first."""
+    ) -> torch.Tensor:
+        """What pyiqa gives for images of one size, (n,); `name` is that of the first."""
         import torch
 
-        from agiqa_bench.methods.niqe import unit_tensor
+        from agiqa_bench.training.memory import is_out_of_memory
 
-        pixels = torch.cat([unit_tensor(image) for image in images])
+        pixels = torch.cat([loading.unit_tensor(image) for image in images])
         options = {} if prompts is None else {"caption_list": prompts}
         # A metric that drew would otherwise give an image another score after other images.
         random.seed(SEED)
         np.random.seed(SEED)
         torch.manual_seed(SEED)
         try:
-            with torch.inference_mode():
-                found = metric(pixels.to(self.context.device), **options)
-        except torch.OutOfMemoryError:
-            raise
+            found = metric(pixels.to(self.context.device), **options)
         except (AssertionError, IndexError, RuntimeError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise
             self._refuse(images[0], name, " ".join(str(error).split()) or type(error).__name__, error)
-        values: npt.NDArray[np.float64] = torch.as_tensor(found).double().reshape(-1).cpu().numpy()
-        if len(values) != len(images) or not np.isfinite(values).all():
-            self._refuse(images[0], name, f"it gives {' '.join(map(str, values[:3]))}")
+        values = torch.as_tensor(found).reshape(-1).cpu()
+        if len(values) != len(images) or not bool(values.isfinite().all()):
+            self._refuse(images[0], name, f"it gives {' '.join(map(str, values[:3].tolist()))}")
         return values
 
     def _refuse(
@@ -234,5 +247,27 @@ def _type(metric: str) -> str:
     return str(loading.metric_facts().get(metric, {}).get("metric_opts", {}).get("type", ""))
 
 
+def _of_one_size(sizes: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Begin and end of each run of rows that follow each other and have one size, of sizes (n, 2)."""
+    changes = np.flatnonzero((sizes[1:] != sizes[:-1]).any(axis=1)) + 1
+    bounds = [0, *changes.tolist(), len(sizes)]
+    yield from ((start, end) for start, end in pairwise(bounds) if start < end)
+
+
 def _takes_one(metric: str) -> bool:
     return _type(metric) in _ONE_AT_A_TIME or "-face" in metric
+
+
+def _behind_pyiqa() -> None:
+    """Name the libraries that pyiqa's metrics compute with; never called.
+
+    pyiqa imports them itself, each metric its own. But a cell's key covers the versions of the libraries that the code
+    of this package imports, so they are imported here.
+    """
+    import bitsandbytes  # type: ignore[import-not-found, import-untyped, unused-ignore]  # noqa: F401
+    import clip  # type: ignore[import-not-found, import-untyped, unused-ignore]  # noqa: F401
+    import cv2  # type: ignore[import-not-found, import-untyped, unused-ignore]  # noqa: F401
+    import facexlib  # type: ignore[import-not-found, import-untyped, unused-ignore]  # noqa: F401
+    import timm  # type: ignore[import-not-found, import-untyped, unused-ignore]  # noqa: F401
+    import torchvision  # noqa: F401
+    import transformers  # noqa: F401

@@ -25,6 +25,9 @@ _PLAIN_CONFIG = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
 
 _NEXT_STEP = "give an OpenAI archive, an open_clip checkpoint or a .safetensors file"
 
+_SENTENCE = 160
+"""Letters of another library's reason in a message."""
+
 _DAMAGED = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
@@ -186,6 +189,34 @@ def file_digest(*paths: Path) -> str:
 def _digest(path: Path, size: int, changed: int) -> str:  # noqa: ARG001
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_no_code(
+    path: Path,
+    next_step: str = "get it again, or if you trust its source set 'trust', which lets it run whatever code it holds",
+) -> None:
+    """Refuse a PyTorch file that holds more than tensors and plain values, without unpickling the rest.
+
+    Args:
+        path: The file; one whose name is not that of a PyTorch file is not looked into.
+        next_step: What to do, for the message.
+
+    Raises:
+        WeightsUnavailableError: It does, or it is damaged; one line.
+    """
+    import torch
+
+    if path.suffix not in (".pt", ".pth", ".bin", ".pkl"):
+        return
+    zipped = zipfile.is_zipfile(path)
+    try:
+        if zipped and _holds_torchscript(path):
+            return  # a program in torch's own language, which torch runs and Python does not
+        torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except _DAMAGED as error:
+        why = " ".join(str(error).split()).partition(". ")[0] or type(error).__name__
+        why = why if len(why) <= _SENTENCE else f"{why[: _SENTENCE - 3]}..."
+        raise WeightsUnavailableError(f"{path} cannot be read as plain weights ({why}): {next_step}") from error
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:

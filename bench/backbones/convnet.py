@@ -22,7 +22,7 @@ from torch import nn
 
 from agiqa_bench.backbones.checkpoint import file_digest, one_line, read_tensors
 from agiqa_bench.backbones.fetch import download_weights, find_weights
-from agiqa_bench.backbones.spec import DEMO_BACKBONES, DEMO_FOLDER
+from agiqa_bench.backbones.spec import CLIP_MEAN, CLIP_STD, DEMO_BACKBONES, DEMO_FOLDER
 from agiqa_bench.errors import ConfigError, DownloadError, UnknownNameError, WeightsUnavailableError
 from agiqa_bench.method import Context, MethodConfig, Weights
 from agiqa_bench.offline import is_offline
@@ -34,8 +34,6 @@ UNTRAINED_DEMO = "tiny RN"
 """What tables show for the demo's architecture without weights: small enough for two cores, and not the real one."""
 
 _EXAMPLES = ("resnet50.tv_in1k", "vgg16.tv_in1k", "convnext_tiny.fb_in1k")
-
-_CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 _TORCHVISION = re.compile(r"(wide_)?res(net|next)\d|vgg\d")
 """Architectures whose tensors timm reads from torchvision's files too."""
@@ -132,7 +130,7 @@ def _parse(spec: str) -> tuple[ResolvedConvNet, str]:
     shown = f"{name}:{Path(weights).name}" if weights else name
     if name == DEMO and weights in ("", UNTRAINED):
         mark = UNTRAINED_DEMO if weights else DEMO_BACKBONES[DEMO]
-        return ResolvedConvNet(spec, spec, DEMO, None, "", mark, _CLIP_MEAN, _CLIP_STD), weights
+        return ResolvedConvNet(spec, spec, DEMO, None, "", mark, CLIP_MEAN, CLIP_STD), weights
     entry = _entry(name, needs_tag=not weights)
     return ResolvedConvNet(
         spec,

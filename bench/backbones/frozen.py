@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +28,7 @@ from agiqa_bench.data.source_digest import source_digest
 from agiqa_bench.features.array_file import stored_array
 from agiqa_bench.method import Context
 from agiqa_bench.training.memory import in_batches
+from agiqa_bench.training.pixels import of_one_size
 from agiqa_bench.training.precision import arithmetic
 from agiqa_bench.training.views import normalized
 
@@ -114,7 +114,8 @@ def _encode_any_size(clip: ClipBackbone, images: Images, view: View, context: Co
     preprocess, what = clip.resolved.preprocess, "encoding images"
     features = np.empty((len(images), clip.width), dtype=np.float32)
     done = 0
-    for size, rows in _by_size(images):
+    sizes = images.sizes
+    for rows in of_one_size(sizes):
 
         def encoded(positions: npt.NDArray[np.int64], rows: npt.NDArray[np.int64] = rows) -> torch.Tensor:
             pictures = torch.stack([_picture(images[int(row)], view) for row in rows[positions]]).to(context.device)
@@ -126,18 +127,12 @@ def _encode_any_size(clip: ClipBackbone, images: Images, view: View, context: Co
             context.progress(done + count, len(images), what)
 
         # As many pixels at a time as there are in a batch of CLIP's own input.
+        size = sizes[rows[0]]
         shown = np.prod(size) * (view.side / min(size)) ** 2 if view.side else np.prod(size)
         step = context.batch_size or max(1, int(IMAGE_BATCH * preprocess.size**2 // shown))
         features[rows] = in_batches(encoded, len(rows), step, context.device, progress, what).numpy()
         done += len(rows)
     return features
-
-
-def _by_size(images: Images) -> Iterator[tuple[tuple[int, int], npt.NDArray[np.int64]]]:
-    """(height, width) and the positions of the images of that size."""
-    sizes = images.sizes
-    for height, width in np.unique(sizes, axis=0):
-        yield (int(height), int(width)), np.flatnonzero((sizes == (height, width)).all(axis=1))
 
 
 def _picture(image: npt.NDArray[np.uint8], view: View) -> torch.Tensor:

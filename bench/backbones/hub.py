@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from agiqa_bench.backbones.checkpoint import file_digest, inspect, one_line
 from agiqa_bench.backbones.fetch import download_weights, find_weights
 from agiqa_bench.errors import DownloadError, WeightsUnavailableError
+from agiqa_bench.method import Context, Method, MethodConfig, Weights
 from agiqa_bench.offline import is_offline
 
 if TYPE_CHECKING:
     import torch
 
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", ("model.safetensors", "pytorch_model.bin")
-
-_MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-"""Channel statistics of OpenAI's CLIP, which the other models here were trained with too."""
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -46,6 +45,70 @@ class HubModel:
     def digest(self) -> str:
         """SHA-256 (hex) of the three files' digests."""
         return file_digest(self.config, self.weights, self.tokenizer)
+
+
+class HubConfig(MethodConfig):
+    """Which weights; a method gives the repository of the published ones as default."""
+
+    weights: str
+
+
+class HubMethod(Method):
+    """A zero-shot method by a published model of the library `transformers`.
+
+    Class data:
+        architecture: Name of the model's class in `transformers`.
+        size: Of the published weights, for messages.
+        padding: The token that prompts are filled up with.
+        tokens: Length that prompts are cut at and filled up to; 0 stands for the model's context length.
+        tokenizer: Repository with the tokenizer of the published weights, where theirs has none.
+    """
+
+    architecture: ClassVar[str]
+    size: ClassVar[str]
+    padding: ClassVar[str]
+    tokens: ClassVar[int] = 0
+    tokenizer: ClassVar[str] = ""
+
+    @classmethod
+    def skip(cls, config: MethodConfig, context: Context) -> str | None:  # noqa: ARG003
+        """It needs the library transformers, and weights; a quick comparison does not fetch gigabytes for one row."""
+        assert isinstance(config, HubConfig)
+        if not config.weights:
+            return (
+                f"the quick preset fetches no weights ({cls.size}): --preset paper, or --set {cls.name}.weights=FOLDER"
+            )
+        return None if find_spec("transformers") else "needs the package transformers: type 'pip install transformers'"
+
+    @classmethod
+    def weights(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:
+        """The model that `config` names, fetched if it may be.
+
+        Raises:
+            WeightsUnavailableError: It is not here and cannot be fetched; there is no stand-in.
+        """
+        found = cls._files(config, context)
+        return (Weights(found.name, found.digest),)
+
+    def prepare(self) -> None:
+        """Load model and tokenizer."""
+        import transformers
+
+        files = self._files(self.config, self.context)
+        self._model: Any = load_model(getattr(transformers, self.architecture), files, self.context.device)
+        length = self.tokens or self._model.config.text_config.max_position_embeddings
+        self._tokenizer: Any = load_tokenizer(files, length, self.padding)
+
+    @classmethod
+    def _files(cls, config: MethodConfig, context: Context) -> HubModel:
+        assert isinstance(config, HubConfig)
+        published = config.weights == cls.Config.model_fields["weights"].default
+        return find_model(
+            config.weights,
+            offline=context.offline,
+            setting=f"{cls.name}.weights",
+            tokenizer=cls.tokenizer if published else "",
+        )
 
 
 def find_model(place: str, *, offline: bool, setting: str, tokenizer: str = "") -> HubModel:
@@ -156,13 +219,6 @@ def load_tokenizer(files: HubModel, length: int, padding: str) -> Any:
     tokenizer.enable_truncation(length)
     tokenizer.enable_padding(length=length, pad_id=tokenizer.token_to_id(padding) or 0, pad_token=padding)
     return tokenizer
-
-
-def normalized(pixels: torch.Tensor) -> torch.Tensor:
-    """What the models' image towers take: uint8 (b, 3, h, w) in RGB to float32, scaled by CLIP's channel statistics."""
-    scaled = pixels.float() / 255
-    mean, std = (scaled.new_tensor(values).view(1, 3, 1, 1) for values in (_MEAN, _STD))
-    return (scaled - mean) / std
 
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:

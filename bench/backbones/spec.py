@@ -26,6 +26,9 @@ DEMO_BACKBONES: Mapping[str, str] = {"demo-vit": "demo CLIP ViT", "demo-rn": "de
 
 DEMO_FOLDER = Path(__file__).parent / "demo"
 
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+"""Channel statistics of OpenAI's CLIP, red, green, blue in [0, 1]; many other models were trained with them too."""
+
 _QUICK_GELU = "-quickgelu"
 
 
@@ -215,8 +218,8 @@ def _preprocess(size: int, source: Mapping[str, Any]) -> Preprocess:
     """The input of a pretrained tag; OpenAI's, which is open_clip's default, where the source says nothing."""
     return Preprocess(
         size,
-        tuple(source.get("mean", (0.48145466, 0.4578275, 0.40821073))),
-        tuple(source.get("std", (0.26862954, 0.26130258, 0.27577711))),
+        tuple(source.get("mean", CLIP_MEAN)),
+        tuple(source.get("std", CLIP_STD)),
         "exact" if source.get("resize_mode") == "squash" else "shorter",
         source.get("interpolation", "bicubic"),
     )

@@ -157,6 +157,7 @@ def run(
 ) -> None:
     """Compare methods on a data set and show the table. The same command again computes only what is missing."""
     from agiqa_bench.execution.request import build_request, parse_python_for, parse_setting
+    from agiqa_bench.execution.stopping import EXIT_CODE, Terminated, sigterm_as_ctrl_c
     from agiqa_bench.offline import is_offline
 
     parsed: dict[str, dict[str, Any]] = {}
@@ -190,7 +191,13 @@ def run(
         "offline": offline if offline is not None or not is_offline() else True,
     }
     request = build_request(config, {key: value for key, value in options.items() if value is not None})
-    raise typer.Exit(_run(request, download=download, dry_run=dry_run))
+    try:
+        with sigterm_as_ctrl_c():
+            code = _run(request, download=download, dry_run=dry_run)
+    except Terminated:
+        sys.stderr.write("stopped by SIGTERM\n")
+        code = EXIT_CODE
+    raise typer.Exit(code)
 
 
 def _run(request: RunRequest, *, download: bool, dry_run: bool) -> int:
@@ -202,6 +209,7 @@ def _run(request: RunRequest, *, download: bool, dry_run: bool) -> int:
     from agiqa_bench.cli.report import write_tables
     from agiqa_bench.errors import ConfigError, StoreError
     from agiqa_bench.execution.runner import run as run_plan
+    from agiqa_bench.execution.stopping import EXIT_CODE
     from agiqa_bench.execution.store import Store
     from agiqa_bench.plugins import load_plugin
     from agiqa_bench.reporting.results import read_results
@@ -241,7 +249,7 @@ def _run(request: RunRequest, *, download: bool, dry_run: bool) -> int:
     shown.print(_latest_table(store, shown))
     _show_ending(outcome, plan, store, told)
     if outcome.interrupted:
-        return 130
+        return EXIT_CODE if outcome.terminated else 130
     return 1 if outcome.failures else 0
 
 
@@ -330,7 +338,7 @@ def _show_ending(outcome: Outcome, plan: Plan, store: Any, console: Console) -> 
     if outcome.failures:
         counts += f"; tracebacks in {store.root / 'failures'}"
     if outcome.interrupted:
-        counts += "; stopped by Ctrl-C: the same command goes on from here"
+        counts += f"; stopped by {'SIGTERM' if outcome.terminated else 'Ctrl-C'}: the same command goes on from here"
     where = f"Tables: {store.root / 'table.csv'}, table.md, costs.csv"
     console.print(f"{counts}. {where}", markup=False, highlight=False, soft_wrap=True)
     if plan.request.save_models:

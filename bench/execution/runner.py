@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -19,6 +20,7 @@ from agiqa_bench.execution.planning import make_plan
 from agiqa_bench.execution.progress import Watcher
 from agiqa_bench.execution.provenance import environment, now
 from agiqa_bench.execution.request import RunRequest
+from agiqa_bench.execution.stopping import EXIT_CODE, Terminated, sigterm_as_ctrl_c
 from agiqa_bench.execution.store import Store
 from agiqa_bench.execution.tasks import Task, TaskResult, execute, tasks_of
 
@@ -31,13 +33,15 @@ class Outcome:
         computed: Cells computed by this command.
         reused: Cells that were already in the store.
         failures: (label, what, one line) of each failed task.
-        interrupted: True after Ctrl-C.
+        interrupted: True after Ctrl-C or SIGTERM.
+        terminated: True after SIGTERM.
     """
 
     computed: int = 0
     reused: int = 0
     failures: list[tuple[str, str, str]] = field(default_factory=list)
     interrupted: bool = False
+    terminated: bool = False
 
 
 def run(plan: Plan, store: Store, watcher: Watcher, jobs: int = 1) -> Outcome:
@@ -73,8 +77,8 @@ def run(plan: Plan, store: Store, watcher: Watcher, jobs: int = 1) -> Outcome:
             else:
                 outcome.failures.append((task.label, task.what, result.error))
             watcher.finish(task.label, task.what, result.seconds, cells=len(task.repeats), error=result.error)
-    except KeyboardInterrupt:
-        outcome.interrupted = True
+    except KeyboardInterrupt as stop:
+        outcome.interrupted, outcome.terminated = True, isinstance(stop, Terminated)
     plan.find_results(store)
     ending = {"computed": outcome.computed, "failures": outcome.failures, "interrupted": outcome.interrupted}
     store.write_plan(plan_id, record | {"ended": now(), "outcome": ending})
@@ -91,20 +95,25 @@ def _in_processes(plan: Plan, store: Store, tasks: list[Task], jobs: int) -> Ite
     if not tasks:
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    # spawn: a forked child would inherit torch's threads and locks in an unknown state.
-    pool = ProcessPoolExecutor(
-        min(jobs, len(tasks)), get_context("spawn"), initializer=_start_worker, initargs=(plan.request, threads)
-    )
     lost: list[Task] = []
-    try:
-        waiting: dict[Future[TaskResult], Task] = {pool.submit(_work, store.root, task): task for task in tasks}
-        for future in as_completed(waiting):
-            try:
-                yield future.result()
-            except BrokenProcessPool:
-                lost.append(waiting[future])
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    # Whatever ends a worker, its temporary files end with this folder.
+    with tempfile.TemporaryDirectory(prefix="agiqa-workers-", ignore_cleanup_errors=True) as temporary:
+        # spawn: a forked child would inherit torch's threads and locks in an unknown state.
+        pool = ProcessPoolExecutor(
+            min(jobs, len(tasks)),
+            get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(plan.request, threads, temporary),
+        )
+        try:
+            waiting: dict[Future[TaskResult], Task] = {pool.submit(_work, store.root, task): task for task in tasks}
+            for future in as_completed(waiting):
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    lost.append(waiting[future])
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
     # One dead worker takes the whole pool with it: those that did not get their turn get it now, one at a time.
     for task in lost:
         yield from _in_processes(plan, store, [task], 1) if len(tasks) > 1 else [_died(plan, store, task)]
@@ -123,9 +132,10 @@ def _died(plan: Plan, store: Store, task: Task) -> TaskResult:
 _worker_plan: Plan | None = None
 
 
-def _start_worker(request: RunRequest, threads: int) -> None:
+def _start_worker(request: RunRequest, threads: int, temporary: str) -> None:
     """Make the same plan again in a worker: the store is the only state that processes share."""
     global _worker_plan
+    tempfile.tempdir = temporary
     os.environ["OMP_NUM_THREADS"] = str(threads)  # read by torch when a method imports it
     from agiqa_bench.plugins import load_plugin
 
@@ -137,7 +147,11 @@ def _start_worker(request: RunRequest, threads: int) -> None:
 def _work(root: Path, task: Task) -> TaskResult:
     if _worker_plan is None:
         raise AgiqaError("the worker has no plan")
-    return execute(_worker_plan, Store(root), task, lambda done, total, what: None)  # noqa: ARG005
+    try:
+        with sigterm_as_ctrl_c():
+            return execute(_worker_plan, Store(root), task, lambda done, total, what: None)  # noqa: ARG005
+    except Terminated:
+        os._exit(EXIT_CODE)  # an exception would be handed to the pool, which would give this process the next task
 
 
 def describe_plan(plan: Plan) -> dict[str, Any]:
@@ -163,6 +177,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
                 "trainable": method.cls.trainable,
                 "selects_epoch": method.cls.selects_epoch,
                 "citation": method.cls.citation,
+                "keeps_features": method.cls.keeps_features,
                 "preset": method.preset,
                 "note": method.note,
                 "skip": method.skip,

@@ -80,9 +80,13 @@ def requested_methods(texts: Sequence[str], registry: Registry[Method]) -> tuple
             wanted.extend(MethodSpec(name) for name in members)
             continue
         spec = parse_method(text)
+        if spec.name not in registry and _members(spec.name, registry) is not None:
+            raise ConfigError(f"'{text}': a group takes no settings; name the method that they are for")
         _known(spec.name, registry)
         wanted.append(spec)
     specs = [spec for place, spec in enumerate(wanted) if spec.name not in left_out and spec not in wanted[:place]]
+    if not specs and wanted:
+        raise ConfigError(f"--methods {','.join(texts)}: what stands behind a minus leaves nothing to compare")
     if not specs:
         raise ConfigError("no method was asked for: give --methods NAME,NAME or --methods all")
     return specs, forgiving

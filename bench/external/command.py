@@ -44,6 +44,7 @@ class Command:
         words: The program and its arguments; `{input}` and the like stand for files.
         timeout_s: Seconds after which it is ended.
         environment: Variables that it gets beside those of this process.
+        without: Variables of this process that it does not get.
     """
 
     method: str
@@ -51,6 +52,7 @@ class Command:
     words: tuple[str, ...]
     timeout_s: float
     environment: Mapping[str, str]
+    without: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         text = " ".join(self.text.split())
@@ -95,6 +97,7 @@ class Command:
             CommandError: It cannot be started, its exit code is not 0, or it ran past its time limit.
         """
         self.check()
+        inherited = {name: value for name, value in os.environ.items() if name not in self.without}
         printed, complained = folder / "stdout.txt", folder / "stderr.txt"
         with printed.open("wb") as output, complained.open("wb") as errors:
             try:
@@ -103,7 +106,7 @@ class Command:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=errors,
-                    env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(self.environment),
+                    env=inherited | {"PYTHONUNBUFFERED": "1"} | dict(self.environment),
                     start_new_session=True,
                 )
             except OSError as error:

@@ -15,6 +15,9 @@ from pathlib import Path
 WORKERS = Path(__file__).parent / "workers"
 """Scripts that run in other interpreters: Python 3.8 or later, importing only what is installed there."""
 
+OURS_ALONE = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH")
+"""Variables that another interpreter does not get: by them it would import our torch and transformers, not its own."""
+
 _PROBE_SECONDS = 300
 """A first import of torch and its company from a slow disk takes minutes."""
 
@@ -88,7 +91,7 @@ def probe(package: Package, python: Path) -> Probe:
             timeout=_PROBE_SECONDS,
             stdin=subprocess.DEVNULL,
             # What a package looks up on its import may wait; nothing is to be fetched by a question.
-            env=os.environ | {"HF_HUB_OFFLINE": "1"},
+            env={name: value for name, value in os.environ.items() if name not in OURS_ALONE} | {"HF_HUB_OFFLINE": "1"},
         )
     except subprocess.TimeoutExpired:
         return Probe(f"importing {package.module} by {python} did not end within {_PROBE_SECONDS} s")

@@ -15,7 +15,15 @@ from agiqa_bench.data.samples import Samples
 from agiqa_bench.data.source_digest import source_digest
 from agiqa_bench.errors import WeightsUnavailableError
 from agiqa_bench.external.command import Command, environment_of
-from agiqa_bench.external.interpreter import WORKERS, Package, Probe, how_to_install, interpreter_of, probe
+from agiqa_bench.external.interpreter import (
+    OURS_ALONE,
+    WORKERS,
+    Package,
+    Probe,
+    how_to_install,
+    interpreter_of,
+    probe,
+)
 from agiqa_bench.external.protocol import score
 from agiqa_bench.method import Context, Method, MethodConfig, Scores, Weights
 
@@ -65,7 +73,7 @@ class PackageMethod(Method):
         found = cls._probed(context)[1]
         files = cls.files(config, context)
         parts = [json.dumps(dict(found.versions), sort_keys=True), file_digest(*files)]
-        parts.append(source_digest([WORKERS / cls.worker]))
+        parts.append(source_digest([WORKERS / cls.worker, WORKERS / "table.py"]))
         installed = next(
             (f"{name} {found.versions[name]}" for name in cls.package.distributions if name in found.versions),
             cls.package.module,
@@ -82,9 +90,9 @@ class PackageMethod(Method):
         python = self._probed(self.context)[0]
         files = self.files(self.config, self.context)
         words = (str(python), str(WORKERS / self.worker), "{input}", "{output}", *map(str, files))
-        command = Command(
-            self.name, f"{python} {self.worker}", words, self.config.timeout_s, environment_of(self.context)
-        )
+        environment = environment_of(self.context)
+        text = f"{python} {self.worker}"
+        command = Command(self.name, text, words, self.config.timeout_s, environment, without=OURS_ALONE)
         return score(command, samples, self.context)
 
     @classmethod

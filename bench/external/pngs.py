@@ -32,8 +32,8 @@ _written: _Written | None = None
 def png_files(samples: Samples, progress: Callable[[int, int, str], None]) -> list[Path]:
     """PNG files with the decoded pixels of samples, each written once for all methods and repeats of this process.
 
-    They lie in the system's folder for temporary files (TMPDIR) until the process ends, or asks for those of another
-    data set.
+    They are read-only, and lie in the folder for temporary files (TMPDIR) until the process ends, or asks for those of
+    another data set.
 
     Args:
         samples: Whose images to write.
@@ -61,6 +61,7 @@ def png_files(samples: Samples, progress: Callable[[int, int, str], None]) -> li
         path = folder / f"{rows[position]}.png"
         try:
             Image.fromarray(images[position]).save(path, compress_level=COMPRESSION)
+            path.chmod(0o444)  # the next method is to be given the same pixels
         except OSError as error:
             raise StoreError(
                 f"cannot write {path} for an external method: {error.strerror or error}; set TMPDIR to a folder with "

@@ -3,9 +3,9 @@
 The harness writes a table and calls a command; the command writes a table and ends with exit code 0.
 
 - Tables are CSV: UTF-8, one header, commas, cells with commas or quotes in double quotes (RFC 4180).
-- The input has the columns `id`, `image` (absolute path of a PNG that holds exactly the 8-bit RGB pixels that every
-  other method sees), `prompt` and `generator`. Tables to learn from have besides `mos_<target>` for each target that
-  is to be predicted, on the data set's own scale.
+- The input has the columns `id`, `image` (absolute path of a read-only PNG with exactly the 8-bit RGB pixels that
+  every other method sees), `prompt` and `generator`. Tables to learn from have besides `mos_<target>` for each target
+  that is to be predicted, on the data set's own scale.
 - The output has the columns `id` and `score`: one row for each id of the input, in any order, finite numbers, higher is
   better (the setting `higher_is_better = false` turns them round). One score stands for every target; a method with a
   score for each target writes `score_<target>` columns in place of `score`.

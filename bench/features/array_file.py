@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agiqa_bench.atomic import write_bytes
+from agiqa_bench.atomic import new_file
 from agiqa_bench.data.folder_lock import folder_lock
 
 
@@ -33,9 +32,8 @@ def stored_array(file: Path, compute: Callable[[], npt.NDArray[Any]]) -> npt.NDA
             if array is None:
                 array = compute()
                 array.flags.writeable = False
-                buffer = io.BytesIO()
-                np.save(buffer, array)
-                write_bytes(file, buffer.getvalue())
+                with new_file(file) as content:
+                    np.save(content, array)
     return array
 
 

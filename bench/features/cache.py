@@ -20,7 +20,7 @@ from agiqa_bench.data.image_cache import Images
 from agiqa_bench.data.parallel import default_workers, map_in_order
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.data.source_digest import source_digest
-from agiqa_bench.errors import BadImageError
+from agiqa_bench.errors import BadImageError, PluginError
 from agiqa_bench.features.array_file import stored_array
 from agiqa_bench.method import Method
 
@@ -30,6 +30,10 @@ Extract = Callable[[Pixels], Features]
 
 _LIBRARIES = ("numpy", "scipy", "scikit-image", "Pillow")
 """Distributions whose version can change features."""
+
+
+class UndefinedFeaturesError(ValueError):
+    """An image has no features; the message says why, e.g. `it is one flat colour`."""
 
 
 class ExtractingMethod(Method):
@@ -42,6 +46,7 @@ class ExtractingMethod(Method):
         feature_code: Modules of this package, beside that of the class itself, whose code can change the features.
     """
 
+    keeps_features = True
     feature_code: ClassVar[tuple[ModuleType, ...]] = ()
 
     @abstractmethod
@@ -58,7 +63,7 @@ class ExtractingMethod(Method):
             float64 (d,), finite, the same d for all images.
 
         Raises:
-            ValueError: The features are undefined; the message says why, e.g. `it is one flat colour`.
+            UndefinedFeaturesError: The image has none, and others may; anything else that is raised ends the run.
         """
 
     def minimum_size(self) -> int:
@@ -74,6 +79,7 @@ class ExtractingMethod(Method):
 
         Raises:
             BadImageError: They are undefined for one of these images; other images of the data set do not matter.
+            PluginError: Two images of the data set have different numbers of features.
             StoreError: The cache folder cannot be written.
         """
         images = samples.images
@@ -89,21 +95,23 @@ class ExtractingMethod(Method):
         """`extract`, whose demands and promises are kept.
 
         Raises:
-            ValueError: The features are undefined.
+            UndefinedFeaturesError: The features are undefined.
         """
         smallest, (height, width) = self.minimum_size(), image.shape[:2]
         if min(height, width) < smallest:
-            raise ValueError(f"it is {width} x {height}, and at least {smallest} x {smallest} pixels are needed")
+            raise UndefinedFeaturesError(
+                f"it is {width} x {height}, and at least {smallest} x {smallest} pixels are needed"
+            )
         features = np.asarray(self.extract(image), dtype=np.float64)
         odd = np.flatnonzero(~np.isfinite(features))
         if odd.size:
-            raise ValueError(f"feature {odd[0] + 1} of {features.size} is {features[odd[0]]}")
+            raise UndefinedFeaturesError(f"feature {odd[0] + 1} of {features.size} is {features[odd[0]]}")
         return features
 
     def _why_undefined(self, image: Pixels) -> str:
         try:
             self._checked(image)
-        except ValueError as error:
+        except UndefinedFeaturesError as error:
             return str(error)
         return "its features were undefined when they were computed, and are not now; empty the cache folder"
 
@@ -130,38 +138,46 @@ def cached_features(
 ) -> Features:
     """Features of all images, from the disk or computed now in parallel, float64 (n, d), read-only.
 
-    The row of an image for which `extract` raises ValueError is NaN: what is undefined for one image must not keep the
-    others from being scored.
+    The row of an image for which `extract` raises UndefinedFeaturesError is NaN: what is undefined for one image must
+    not keep the others from being scored.
 
     Args:
         images: Of all rows of a data set. The features are kept beside them.
         extract: uint8 (h, w, 3) to float64 (d,), finite; called in several threads at once.
         parts: Everything that the features depend on, e.g. digests of images and code.
         progress: Called with (done, total, what).
-        name: Of the method, for `progress`.
+        name: Of the method, for messages.
 
     Raises:
+        PluginError: Two images have different numbers of features.
         StoreError: The cache folder cannot be written.
     """
     text = "\n".join(f"{part}={parts[part]}" for part in sorted(parts))
     file = images.folder / "features" / f"{hashlib.sha256(text.encode()).hexdigest()}.npy"
-    return stored_array(file, lambda: _extract_all(images, extract, progress, f"{name}: features"))
+    return stored_array(file, lambda: _extract_all(images, extract, progress, name))
 
 
 def _extract_all(
-    images: Images, extract: Extract, progress: Callable[[int, int, str], None], what: str
+    images: Images, extract: Extract, progress: Callable[[int, int, str], None], name: str
 ) -> npt.NDArray[Any]:
     def extracted(position: int) -> Features | None:
         try:
             return extract(images[position])
-        except ValueError:
+        except UndefinedFeaturesError:
             return None
 
     rows: list[Features | None] = []
+    width: int | None = None
     with threadpool_limits(1, user_api="blas"):
-        for _, row in map_in_order(extracted, range(len(images)), default_workers()):
+        for position, row in map_in_order(extracted, range(len(images)), default_workers()):
+            if row is not None:
+                width = row.size if width is None else width
+                if row.size != width:
+                    raise PluginError(
+                        f"{name} gives {row.size} features for image {images.files[position]} and "
+                        f"{width} for others before it: its `extract` must give all images the same number"
+                    )
             rows.append(row)
-            progress(len(rows), len(images), what)
-    width = next((row.size for row in rows if row is not None), 1)
-    undefined = np.full(width, np.nan)
-    return np.stack([undefined if row is None else row for row in rows]) if rows else np.empty((0, width))
+            progress(len(rows), len(images), f"{name}: features")
+    undefined = np.full(1 if width is None else width, np.nan)
+    return np.stack([undefined if row is None else row for row in rows]) if rows else np.empty((0, undefined.size))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
@@ -20,18 +20,27 @@ if TYPE_CHECKING:
 
 Scale = Literal["none", "minmax", "standard"]
 
+BOUND = "bound on the coefficient of a support vector, on the scale of the MOS"
+"""Description of the setting `c`."""
+
 
 class SVRConfig(MethodConfig):
-    """Settings of an epsilon-SVR (libsvm's type 3, by scikit-learn); each method has its own defaults."""
+    """Settings of an epsilon-SVR (libsvm's type 3, by scikit-learn); each method has its own defaults.
+
+    C and epsilon are on the scale of the MOS, which go in as they are. So the same numbers mean another thing on a data
+    set rated from 0 to 5 than on one rated from 0 to 100: 20 times C and epsilon there are what C and epsilon are here.
+    """
 
     kernel: Literal["rbf", "linear"] = Field(default="rbf", description="rbf or linear")
-    c: float = Field(default=1.0, gt=0, description="bound on the coefficient of a support vector")
+    c: float = Field(default=1.0, gt=0, description=BOUND)
     gamma: Annotated[float, Field(gt=0)] | Literal["auto", "scale"] = Field(
         default="auto",
         description="of the RBF kernel: a number, auto (1 / number of features, libsvm's default) or scale "
         "(1 / (number of features x variance of all their values), scikit-learn's)",
     )
-    epsilon: float = Field(default=0.1, ge=0, description="error on the MOS that costs nothing (libsvm's default 0.1)")
+    epsilon: float = Field(
+        default=0.1, ge=0, description="error that costs nothing, on the scale of the MOS (libsvm's default 0.1)"
+    )
     scale: Scale = Field(
         default="none",
         description="features as they are (none), to [-1, 1] as by svm-scale (minmax) or to mean 0 and variance 1 "
@@ -70,15 +79,7 @@ class FeatureMethod(ExtractingMethod):
 
     def state(self) -> Mapping[str, torch.Tensor]:
         """Scaling of the features, and support vectors, coefficients, intercept and gamma of each target; float64."""
-        import torch
-
-        parts: dict[str, Scaling | Regressor] = {"features": self._scaling, **self._regressors}
-        return {
-            f"{name}.{field.name}": torch.from_numpy(np.array(getattr(part, field.name)))
-            for name, part in parts.items()
-            for field in fields(part)
-            if field.name != "kernel"
-        }
+        return tensors_of(self._scaling, self._regressors)
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> Self:
         """Take over scaling and regressors.
@@ -86,29 +87,8 @@ class FeatureMethod(ExtractingMethod):
         Raises:
             CheckpointError: The tensors are not those of these settings.
         """
-        arrays = {name: tensor.double().cpu().numpy() for name, tensor in state.items()}
         try:
-            self._scaling = Scaling(arrays.pop("features.shift"), arrays.pop("features.factor"))
-            self._regressors = {
-                target: Regressor(
-                    self.config.kernel,
-                    arrays.pop(f"{target}.vectors"),
-                    arrays.pop(f"{target}.coefficients"),
-                    arrays.pop(f"{target}.intercept"),
-                    arrays.pop(f"{target}.gamma"),
-                )
-                for target in self.context.targets
-            }
-            if arrays:
-                raise ValueError(f"nothing asks for {', '.join(arrays)}")
-            width = self._scaling.shift.size
-            for target, regressor in self._regressors.items():
-                if regressor.vectors.shape[1] != width:
-                    raise ValueError(
-                        f"shift has {width} and vectors of {target} have {regressor.vectors.shape[1]} features"
-                    )
-        except KeyError as error:
-            raise CheckpointError(f"{self.name}: the saved tensors lack {error.args[0]}") from error
+            self._scaling, self._regressors = from_tensors(state, self.context.targets, self.config.kernel)
         except ValueError as error:
             raise CheckpointError(f"{self.name}: the saved tensors do not fit these settings: {error}") from error
         return self
@@ -195,6 +175,49 @@ class Regressor:
         else:
             kernel = np.exp(-self.gamma * cdist(features, self.vectors, "sqeuclidean"))
         return kernel @ self.coefficients + self.intercept
+
+
+def tensors_of(scaling: Scaling, regressors: Mapping[str, Regressor]) -> dict[str, torch.Tensor]:
+    """What a scaling and the regressors of each target are made of but for their kernel; float64, by name."""
+    import torch
+
+    parts: dict[str, Scaling | Regressor] = {"features": scaling, **regressors}
+    return {
+        f"{name}.{part}": torch.from_numpy(np.array(getattr(value, part)))
+        for name, value in parts.items()
+        for part in _arrays_of(type(value))
+    }
+
+
+def from_tensors(
+    tensors: Mapping[str, torch.Tensor], targets: Sequence[str], kernel: Literal["rbf", "linear"]
+) -> tuple[Scaling, dict[str, Regressor]]:
+    """Scaling and regressors again, from what `tensors_of` gave.
+
+    Raises:
+        ValueError: The tensors are not those of these targets, or do not belong together.
+    """
+    arrays = {name: tensor.double().cpu().numpy() for name, tensor in tensors.items()}
+
+    def taken(name: str, cls: type[Scaling | Regressor]) -> dict[str, Features]:
+        return {part: arrays.pop(f"{name}.{part}") for part in _arrays_of(cls)}
+
+    try:
+        scaling = Scaling(**taken("features", Scaling))
+        regressors = {target: Regressor(kernel, **taken(target, Regressor)) for target in targets}
+    except KeyError as error:
+        raise ValueError(f"they lack {error.args[0]}") from error
+    if arrays:
+        raise ValueError(f"nothing asks for {', '.join(arrays)}")
+    width = scaling.shift.size
+    for target, regressor in regressors.items():
+        if regressor.vectors.shape[1] != width:
+            raise ValueError(f"shift has {width} and vectors of {target} have {regressor.vectors.shape[1]} features")
+    return scaling, regressors
+
+
+def _arrays_of(cls: type[Scaling | Regressor]) -> list[str]:
+    return [field.name for field in fields(cls) if field.name != "kernel"]
 
 
 def _gamma(features: Features, gamma: float | Literal["auto", "scale"]) -> float:

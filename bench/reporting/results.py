@@ -25,10 +25,12 @@ class MethodResults:
     display: str
     targets: tuple[str, ...]
     weights: tuple[str, ...]
+    stand_ins: tuple[str, ...]
     diagnostic: bool
     trainable: bool
     selects_epoch: bool
     citation: str
+    keeps_features: bool
     preset: str
     note: str
     expected: int
@@ -138,10 +140,12 @@ def _method_results(store: Store, row: dict[str, Any]) -> MethodResults:
         display=row["display"],
         targets=tuple(row["targets"]),
         weights=tuple(weights["name"] for weights in row["weights"]),
+        stand_ins=tuple(weights["stand_in"] for weights in row["weights"] if weights["stand_in"]),
         diagnostic=row["diagnostic"],
         trainable=row["trainable"],
         selects_epoch=row["selects_epoch"],
         citation=row["citation"],
+        keeps_features=row.get("keeps_features", False),
         preset=row["preset"],
         note=row["note"],
         expected=len(row["keys"]),
@@ -152,7 +156,10 @@ def _method_results(store: Store, row: dict[str, Any]) -> MethodResults:
 def _failure(plans: Sequence[dict[str, Any]], label: str) -> str:
     """The latest failure of a method, in one line; empty if there is none."""
     for plan in reversed(plans):
-        for failed, what, line in plan.get("outcome", {}).get("failures", []):
-            if failed == label:
-                return f"{line} ({what})"
+        failures = [
+            (what, line) for failed, what, line in plan.get("outcome", {}).get("failures", []) if failed == label
+        ]
+        if failures:
+            what, line = failures[0]
+            return f"{line} ({what}{f' and {len(failures) - 1} more' if failures[1:] else ''})"
     return ""

@@ -226,6 +226,17 @@ def _notes(results: RunResults, any_rows: bool) -> list[str]:
     blind = [method.display for method in results.methods if method.diagnostic and method.cells]
     if blind:
         notes.append(f"sees no pixel, there to show what a number is worth: {', '.join(blind)}")
+    stand_ins = sorted({mark for method in results.methods if method.cells for mark in method.stand_ins})
+    if stand_ins:
+        notes.append(
+            f"stand-ins for real weights or networks, which say nothing about their method: {', '.join(stand_ins)}"
+        )
+    kept = [method.display for method in results.methods if method.keeps_features and method.cells]
+    if kept:
+        notes.append(
+            "features are computed once and kept: their time is in the first repeat's training, not in the time per "
+            f"image: {', '.join(kept)}"
+        )
     for note in dict.fromkeys(method.note for method in results.methods if method.note and method.cells):
         names = [method.display for method in results.methods if method.note == note and method.cells]
         notes.append(f"{', '.join(names)}: {note}")

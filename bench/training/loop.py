@@ -179,6 +179,13 @@ class _Run:
             try:
                 loss = self._backward(positions)
                 break
+            except ValueError as error:
+                # Torch's batch norm over a single value, e.g. of one image that it has reduced to one cell.
+                if "more than 1 value per channel" not in str(error):
+                    raise
+                raise TrainingError(
+                    "batch norm cannot learn from so few values: take a larger --batch-size or larger images"
+                ) from error
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise

@@ -26,6 +26,13 @@ Criterion = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Predicted and wanted MOS, both (b,), to a mean loss."""
 
 
+def numbers_of(network: nn.Module, *inputs: torch.Tensor) -> npt.NDArray[np.float64]:
+    """What a network makes of inputs, without gradients and in one go: float64 (n,), on the CPU."""
+    with torch.inference_mode():
+        found: npt.NDArray[np.float64] = network(*inputs).double().cpu().numpy()
+    return found
+
+
 class PerTarget(Method):
     """A method with one network per target: how they are saved and restored."""
 

@@ -33,6 +33,12 @@ class Pixels(Protocol):
         """One whole image, uint8 (3, h, w), on the device."""
 
 
+def of_one_size(sizes: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """Positions of the images of each size, given heights and widths (n, 2); together each position once."""
+    distinct, number = np.unique(sizes, axis=0, return_inverse=True)
+    return [np.flatnonzero(number.ravel() == each) for each in range(len(distinct))]
+
+
 def open_pixels(images: Images, device: str) -> Pixels:
     """The images on a device, resident there if it is a CUDA device and they fit.
 

@@ -105,6 +105,7 @@ def test_official_weights_are_asked_of_the_hub(no_caches, monkeypatch) -> None:
 
     monkeypatch.setattr(scnn, "download_weights", download)
     monkeypatch.delenv("AGIQA_OFFLINE", raising=False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     with pytest.raises(WeightsUnavailableError, match="nobody answers"):
         resolve_scnn("official")
     assert asked == [("S-CNN:official", {"hf_hub": "chaofengc/IQA-PyTorch-Weights/DBCNN_scnn-7ea73d75.pth"})]

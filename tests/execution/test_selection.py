@@ -55,8 +55,15 @@ def test_groups_and_names_keep_their_order_and_come_once(registry):
 
 def test_a_minus_leaves_out_methods_and_groups_wherever_it_stands(registry):
     assert names(requested_methods(["-deep", "all", "-score"], registry)[0]) == ["blind"]
-    with pytest.raises(ConfigError, match="no method was asked for"):
+    with pytest.raises(ConfigError, match="--methods deep,-deep: what stands behind a minus leaves nothing"):
         requested_methods(["deep", "-deep"], registry)
+    with pytest.raises(ConfigError, match="no method was asked for"):
+        requested_methods(["-deep"], registry)
+
+
+def test_a_group_takes_no_settings(registry):
+    with pytest.raises(ConfigError, match=r"'deep\[epochs=1\]': a group takes no settings"):
+        requested_methods(["deep[epochs=1]"], registry)
 
 
 def test_the_name_of_a_method_goes_before_that_of_a_group(registry):

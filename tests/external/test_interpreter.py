@@ -54,10 +54,11 @@ def test_what_is_no_interpreter_or_lacks_the_package_is_said_in_one_line(tmp_pat
 
 
 def test_an_import_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "endless.py").write_text("import time; time.sleep(60)")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 60\n")
+    python.chmod(0o755)
     monkeypatch.setattr(interpreter, "_PROBE_SECONDS", 0.5)
-    found = probe(Package("endless", ("x",), (), "x", "x"), Path(sys.executable))
+    found = probe(Package("endless", ("x",), (), "x", "x"), python)
     assert "did not end within 0.5 s" in found.problem
 
 

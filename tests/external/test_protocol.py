@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,7 @@ def test_a_command_is_given_every_pixel_and_every_letter(samples: Samples, tmp_p
     for row in rows:
         path = Path(row["image"])
         assert path.is_absolute()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o444
         with Image.open(path) as image:
             assert (image.format, image.mode) == ("PNG", "RGB")
             np.testing.assert_array_equal(np.asarray(image), samples.images[int(row["id"])])

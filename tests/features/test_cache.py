@@ -9,9 +9,9 @@ from threadpoolctl import threadpool_info
 
 from agiqa_bench.data.image_cache import ImageCache
 from agiqa_bench.data.samples import Samples
-from agiqa_bench.errors import BadImageError
+from agiqa_bench.errors import BadImageError, PluginError
 from agiqa_bench.features import colour
-from agiqa_bench.features.cache import ExtractingMethod
+from agiqa_bench.features.cache import ExtractingMethod, UndefinedFeaturesError
 from agiqa_bench.method import Context
 
 Array = np.ndarray
@@ -40,7 +40,7 @@ class Mean(ExtractingMethod):
         with self._lock:
             self.extracted.append(int(image[0, 0, 0]))
         if not image.any():
-            raise ValueError("it is black")
+            raise UndefinedFeaturesError("it is black")
         return np.array([image.mean(), len(image)])
 
     def predict(self, samples: Samples) -> Array:
@@ -122,14 +122,26 @@ def test_features_that_are_not_finite_are_refused(make_samples, value: float) ->
         Odd().features(samples)
 
 
-def test_other_errors_are_not_taken_for_undefined_features(make_samples) -> None:
+@pytest.mark.parametrize("error", [TypeError, ValueError])
+def test_other_errors_are_not_taken_for_undefined_features(make_samples, error: type[Exception]) -> None:
     class Broken(Mean):
         def extract(self, image: Array) -> Array:
-            raise TypeError("a mistake")
+            raise error("a mistake")
 
     samples = make_samples([flat(3)])
-    with pytest.raises(TypeError, match="a mistake"):
+    with pytest.raises(error, match="a mistake"):
         Broken().features(samples)
+    assert files(samples) == []
+
+
+def test_all_images_must_have_the_same_number_of_features(make_samples) -> None:
+    class Uneven(Mean):
+        def extract(self, image: Array) -> Array:
+            return np.ones(3 if image[0, 0, 0] == 7 else 2)
+
+    samples = make_samples([flat(3), flat(5), flat(7)])
+    with pytest.raises(PluginError, match=r"^mean gives 3 features for image .*2\.png and 2 for others before it: "):
+        Uneven().features(samples)
     assert files(samples) == []
 
 

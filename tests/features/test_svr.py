@@ -10,6 +10,7 @@ from sklearn.svm import SVR
 
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import BadImageError, CheckpointError
+from agiqa_bench.features.cache import UndefinedFeaturesError
 from agiqa_bench.features.svr import FeatureMethod, Regressor, Scaling, SVRConfig
 from agiqa_bench.method import Context
 
@@ -27,7 +28,7 @@ class Moments(FeatureMethod):
 
     def extract(self, image: Array) -> Array:
         if image.max() == 0:
-            raise ValueError("it is black")
+            raise UndefinedFeaturesError("it is black")
         return np.concatenate([image.mean(axis=(0, 1)), image.std(axis=(0, 1)), [7.0]])
 
 

@@ -51,11 +51,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def scored(demo: Any, folder: Path, head: str, batch: int = 3) -> tuple[Samples, Any]:
-    table = demo.table.iloc[: len(PROMPTS)].assign(prompt=PROMPTS)
+def scored(
+    demo: Any, folder: Path, head: str, batch: int = 3, precision: str = "float32", repeats: int = 1
+) -> tuple[Samples, Any]:
+    prompts = PROMPTS * repeats
+    table = demo.table.iloc[: len(prompts)].assign(prompt=prompts)
     samples = Samples(table, ("alignment",), demo.images, mos_hidden=True)
     config = BLIPScore.Config(weights=str(folder), head=head)
-    method = BLIPScore(config, demo.context(("alignment",), batch_size=batch))
+    method = BLIPScore(config, demo.context(("alignment",), batch_size=batch, precision=precision))
     method.prepare()
     return samples, np.asarray(method.predict(samples))
 
@@ -86,6 +89,17 @@ def test_scores_are_those_of_transformers_own_forward(demo: Any, folder: Path, h
     np.testing.assert_allclose(scored(demo, folder, head, batch=1)[1], scores, atol=1e-4)
 
 
+@pytest.mark.parametrize("head", ["cosine", "matching"])
+def test_low_precision_does_not_round_scores(demo: Any, folder: Path, head: str) -> None:
+    # 80 different images: in steps of bfloat16 some of their scores would be the same.
+    scores, low = (
+        scored(demo, folder, head, batch=32, precision=precision, repeats=20)[1] for precision in ("float32", "bf16")
+    )
+    assert len(np.unique(scores)) == len(np.unique(low)) == 80
+    assert 0 < np.max(np.abs(low - scores)) < 0.5
+    assert np.any(torch.from_numpy(low).bfloat16().double().numpy() != low)
+
+
 def test_without_the_model_or_the_library_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agiqa_bench.backbones.hub.find_weights", lambda source: None)
     with pytest.raises(
@@ -95,5 +109,5 @@ def test_without_the_model_or_the_library_it_says_so(monkeypatch: pytest.MonkeyP
     assert caught.value.stand_in == {}
     assert BLIPScore.skip(BLIPScore.Config(), Context()) is None
     assert importlib.util.find_spec("transformers")
-    monkeypatch.setattr("agiqa_bench.methods.blipscore.find_spec", lambda name: None)
+    monkeypatch.setattr("agiqa_bench.backbones.hub.find_spec", lambda name: None)
     assert "pip install transformers" in str(BLIPScore.skip(BLIPScore.Config(), Context()))

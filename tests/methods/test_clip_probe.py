@@ -87,7 +87,7 @@ def test_a_restored_model_gives_the_same_scores(head, few):
     state = {name: tensor.clone() for name, tensor in method.state().items()}
     again = few.method(CLIPProbe, head=head).restore(state)
     assert np.array_equal(again.predict(samples), method.predict(samples))
-    message = r"^clip_probe: the saved tensors do not fit these settings and this CLIP$"
+    message = r"^clip_probe: the saved tensors do not fit these settings and this CLIP: "
     for other in (
         few.method(CLIPProbe, head=head, features=("image",)),
         few.method(CLIPProbe, ["quality"], head=head),
@@ -125,3 +125,22 @@ def test_defaults():
     assert config.features == ("image", "prompt", "product")
     assert config.penalties == PENALTIES
     np.testing.assert_allclose(PENALTIES, np.logspace(0, 6, 13))
+
+
+@pytest.mark.parametrize("head", ["ridge", "svr"])
+def test_of_three_targets_rated_up_to_a_hundred_each_column_is_its_targets(few, head):
+    quality, alignment = (20 * few.table[f"mos_{target}"] for target in TARGETS)
+    mos = {"mos_quality": quality, "mos_alignment": alignment, "mos_authenticity": 100 - quality}
+
+    def predicted(*targets):
+        context = few.context(targets, mos_ranges=dict.fromkeys(("quality", "alignment", "authenticity"), (0.0, 100.0)))
+        samples, config = few.samples(targets, **mos), few.method(CLIPProbe, head=head).config
+        return CLIPProbe(config, context).fit(samples.subset(np.arange(30))).predict(samples.hidden())
+
+    targets = ("authenticity", "quality", "alignment")
+    found = predicted(*targets)
+    assert found.shape == (40, 3)
+    np.testing.assert_allclose(found, np.hstack([predicted(target) for target in targets]), atol=1e-8)
+    for column, target in enumerate(targets):
+        assert spearmanr(found[:30, column], mos[f"mos_{target}"][:30]).statistic > 0.8
+        assert abs(found[:30, column].mean() - mos[f"mos_{target}"][:30].mean()) < 3

@@ -41,7 +41,8 @@ def test_the_rows_of_the_papers_table(few, recipe_of):
         assert recipe == Recipe(100, 32, rate, "adamw", drop_last=True)
         assert learner._criterion is F.mse_loss
         assert (cls.Config().resize, cls.Config().crop, cls.Config().head) == (512, None, "linear")
-        assert cls.note(cls.Config(), OFFLINE) == NOT_PUBLISHED
+        assert cls.note(cls.Config(backbone="demo-rn"), OFFLINE).startswith(NOT_PUBLISHED + "IP-IQA's own recipe")
+        assert cls.note(cls.Config(epochs=1), OFFLINE) == NOT_PUBLISHED + "nor are these IP-IQA's own"
     assert ResNet50Scratch.weights(ResNet50Scratch.Config(), OFFLINE) == ()
 
 

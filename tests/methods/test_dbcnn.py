@@ -10,11 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
+from agiqa_bench.backbones.bilinear import BilinearCNN, bilinear_pool
 from agiqa_bench.data.image_cache import ImageCache
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import BadImageError, WeightsUnavailableError
 from agiqa_bench.methods import dbcnn
-from agiqa_bench.methods.dbcnn import DBCNN, BilinearCNN, bilinear_pool
+from agiqa_bench.methods.dbcnn import DBCNN
 from agiqa_bench.training.recipe import Recipe
 
 TARGETS = ("quality",)
@@ -287,10 +288,10 @@ def test_one_step_of_both_stages_with_the_papers_settings(few, tmp_path) -> None
     random = np.random.default_rng(0)
     paths = [tmp_path / f"{number}.png" for number in range(2)]
     for path in paths:
-        Image.fromarray(random.integers(0, 256, (512, 512, 3), dtype=np.uint8)).save(path)
+        Image.fromarray(random.integers(0, 256, (256, 256, 3), dtype=np.uint8)).save(path)
     table = pd.DataFrame({"image": [path.name for path in paths], "mos_quality": [1.0, 4.0]})
     samples = Samples(table, TARGETS, ImageCache(paths, tmp_path / "cache"))
-    config = DBCNN.Config(backbone="vgg16:none", scnn="none", views=1, head_epochs=1, epochs=1)
+    config = DBCNN.Config(backbone="vgg16:none", scnn="none", views=1, head_epochs=1, epochs=1, crop=224)
     method = DBCNN(config, few.context(TARGETS)).fit(samples)
     assert [(entry["stage"], entry["micro_batch"]) for entry in method.history] == [(1, 8), (2, 8)]
     assert all(math.isfinite(entry["loss"]) for entry in method.history)

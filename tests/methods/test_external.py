@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -38,41 +39,65 @@ with open(sys.argv[1], newline="") as source, open(sys.argv[2], "w", newline="")
 """
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> Path:
+FAILING = {
+    "crash": "sh -c 'echo out of luck >&2; exit 3'",
+    "hang": "sh -c 'sleep 60'",
+    "few": "sh -c '(echo id,score; echo 0,1; echo 1,2) > {output}' {input}",
+    "words": "sh -c 'cp words.csv {output}' {input}",
+    "typo": "scorre {input} {output}",
+}
+
+
+def environment(folder: Path) -> Path:
     """The interpreter of a real virtual environment with a module that ours lacks."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "env"], check=True, timeout=60)
-    packages = next((tmp_path / "env").glob("lib/python*/site-packages"))
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=60)
+    packages = next(folder.glob("lib/python*/site-packages"))
     (packages / "only_installed_there.py").write_text(
         "import os\n\ndef score(path):\n    return os.path.getsize(path)\n", encoding="utf-8"
     )
-    return tmp_path / "env" / "bin" / "python"
+    return folder / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def compared(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """One comparison by the installed command of two commands that work and all that fail, and its folder."""
+    folder = tmp_path_factory.mktemp("external")
+    (folder / "score.sh").write_text(SHELL, encoding="utf-8")
+    (folder / "elsewhere.py").write_text(ELSEWHERE, encoding="utf-8")
+    (folder / "words.csv").write_text("id,score\n" + "".join(f"{row},good\n" for row in range(360)), encoding="utf-8")
+    methods = [
+        "external[command='sh score.sh {input} {output}']",
+        f"external[command='{environment(folder / 'env')} elsewhere.py',label=env]",
+        "prompt_text",
+        *(
+            f'external[label={label},command="{text}",timeout_s={1 if label == "hang" else 60}]'
+            for label, text in FAILING.items()
+        ),
+    ]
+    arguments = ["--methods", ",".join(methods), "--dataset", "demo", "--repeats", "2", "-o", "out"]
+    done = subprocess.run(
+        [Path(sys.executable).with_name("agiqa-bench"), "run", *arguments],
+        cwd=folder,
+        env=os.environ | {"AGIQA_CACHE": str(demo.cache), "COLUMNS": "250"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        stdin=subprocess.DEVNULL,
+    )
+    return done, folder
 
 
 @pytest.mark.slow
-def test_a_shell_command_and_another_environment_run_beside_ours(
-    command: Any, demo: Any, environment: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "score.sh").write_text(SHELL, encoding="utf-8")
-    (tmp_path / "elsewhere.py").write_text(ELSEWHERE, encoding="utf-8")
-    methods = (
-        f"external[command='sh score.sh {{input}} {{output}}'],external[command='{environment} elsewhere.py',label=env]"
-    )
-
-    def run() -> subprocess.CompletedProcess[str]:
-        arguments = ("run", "--methods", f"{methods},prompt_text", "--dataset", "demo", "--repeats", 2, "-o", "out")
-        done: subprocess.CompletedProcess[str] = command(*arguments, AGIQA_CACHE=str(demo.cache), COLUMNS="250")
-        return done
-
-    done = run()
-    assert done.returncode == 0, done.stderr
+def test_a_shell_command_and_another_environment_run_beside_ours(compared: Any, demo: Any) -> None:
+    done, folder = compared
+    assert done.returncode == 1, done.stderr
     assert "6 cells computed, 0 reused" in done.stderr
     assert "External[score.sh]" in done.stdout
     assert "External[env]" in done.stdout
     assert "runs `sh score.sh {input} {output}`" in done.stdout
 
     def scores(name: str) -> Any:
-        (file,) = (tmp_path / "out" / "scores").glob(f"{name}/*/scores.parquet")
+        (file,) = (folder / "out" / "scores").glob(f"{name}/*/scores.parquet")
         return pd.read_parquet(file)
 
     lengths = [len(prompt) for prompt in demo.table["prompt"]]
@@ -83,36 +108,23 @@ def test_a_shell_command_and_another_environment_run_beside_ours(
     np.testing.assert_array_equal(shell["quality"], shell["alignment"])
     # Both measure the same files, each in its own language.
     np.testing.assert_array_equal(shell["quality"], elsewhere["quality"])
-    with (tmp_path / "score.sh").open("a", encoding="utf-8") as file:
-        file.write("# edited\n")
-    assert "2 cells computed, 4 reused" in run().stderr
 
 
-def test_what_goes_wrong_is_told_in_one_line_each(command: Any, demo: Any, tmp_path: Path) -> None:
-    commands = {
-        "crash": "sh -c 'echo out of luck >&2; exit 3'",
-        "hang": "sh -c 'sleep 60'",
-        "few": "sh -c '(echo id,score; echo 0,1; echo 1,2) > {output}' {input}",
-        "words": "sh -c 'cp words.csv {output}' {input}",
-        "typo": "scorre {input} {output}",
-    }
-    words = "".join(f"{number},good\n" for number in range(360))
-    (tmp_path / "words.csv").write_text(f"id,score\n{words}", encoding="utf-8")
-    methods = ",".join(f'external[label={label},command="{text}",timeout_s=1]' for label, text in commands.items())
-    arguments = ("--methods", methods, "--dataset", "demo", "--repeats", 2, "-o", "out")
-    done = command("run", *arguments, AGIQA_CACHE=str(demo.cache))
-    assert done.returncode == 1, done.stderr
+@pytest.mark.slow
+def test_what_goes_wrong_is_told_in_one_line_each(compared: Any) -> None:
+    done, folder = compared
     lines = {
         match[1]: line
         for line in done.stderr.splitlines()
         if (match := re.match(r"failed: external\[(\w+)\], 2 repeats: method 'external': the command `", line))
     }
+    assert lines.keys() == FAILING.keys()
     assert "ended with exit code 3: out of luck" in lines["crash"]
     assert "was ended after 1 s: mend it, or raise external.timeout_s" in lines["hang"]
     assert "scored 2 of 360 images (no score for id 2, 3, 4 and 355 more)" in lines["few"]
     assert "wrote the score 'good' for id 0, which is not a number" in lines["words"]
     assert "was not found: there is no program scorre" in lines["typo"]
-    records = list((tmp_path / "out" / "failures").rglob("*.json"))
+    records = list((folder / "out" / "failures").rglob("*.json"))
     assert any("out of luck" in record.read_text("utf-8") for record in records)
 
 
@@ -158,6 +170,37 @@ def test_the_files_of_a_command_are_part_of_its_key(tmp_path: Path, monkeypatch:
     assert External.weights(External.Config(command="true"), Context()) == ()
     with pytest.raises(ConfigError, match=r"external\.digest_files: there is no file nowhere"):
         digest(digest_files=["nowhere"])
+
+
+def test_scripts_behind_sh_and_on_the_path_are_part_of_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+
+    def named(command: str) -> list[str]:
+        return [file.name for file in External.Config(command=command).files]
+
+    def digest(command: str) -> str:
+        (weights,) = External.weights(External.Config(command=command), Context())
+        return weights.digest
+
+    for file, command in {
+        tmp_path / "a.py": "sh -c 'cd .; python a.py {input} {output}'",
+        programs / "my-score": "my-score {input} {output}",
+    }.items():
+        file.write_text("#!/bin/sh\n")
+        file.chmod(0o755)
+        assert named(command) == [file.name]
+        before = digest(command)
+        file.write_text("#!/bin/sh\n# edited\n")
+        assert digest(command) != before
+    (tmp_path / "b.py").touch()
+    assert named("sh -c 'python a.py<{input};python b.py>{output}'") == ["a.py", "b.py"]
+    # What is not a path is text, however long; and a program that is no script belongs to the system.
+    (programs / "binary").write_bytes(b"\x7fELF")
+    (programs / "binary").chmod(0o755)
+    assert named(f"binary -c '{'x' * 5000}' \"it isn't a.py\" ''") == ["a.py"]
 
 
 @pytest.mark.parametrize(

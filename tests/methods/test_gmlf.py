@@ -175,3 +175,20 @@ def test_learns_the_demo_with_the_papers_settings(demo) -> None:
     rows = np.random.default_rng(0).permutation(360)
     scores = method.fit(samples.subset(rows[:240])).predict(samples.subset(rows[240:]).hidden())
     assert np.corrcoef(scores[:, 0], samples.mos[rows[240:], 0])[0, 1] > 0.4
+
+
+def test_of_three_targets_rated_up_to_a_hundred_each_column_is_its_targets(few) -> None:
+    quality, alignment = (20 * few.table[f"mos_{target}"] for target in ("quality", "alignment"))
+    mos = {"mos_quality": quality, "mos_alignment": alignment, "mos_authenticity": 100 - quality}
+    ranges = dict.fromkeys(("quality", "alignment", "authenticity"), (0.0, 100.0))
+
+    def predicted(*targets: str) -> Array:
+        samples = few.samples(targets, **mos)
+        method = GMLF(GMLF.Config(), few.context(targets, mos_ranges=ranges)).fit(samples.subset(np.arange(30)))
+        return np.asarray(method.predict(samples.subset(np.arange(30, 40)).hidden()))
+
+    found = predicted("authenticity", "quality")
+    assert found.shape == (10, 2)
+    np.testing.assert_array_equal(found, np.hstack([predicted("authenticity"), predicted("quality")]))
+    np.testing.assert_allclose(found.sum(axis=1), 100, atol=1)  # each mirrors the other
+    assert np.all(np.ptp(found, axis=0) > 5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,6 @@ import torch
 from agiqa_bench.contract import check_method
 from agiqa_bench.errors import WeightsUnavailableError
 from agiqa_bench.external.command import CommandError
-from agiqa_bench.external.interpreter import probe
 from agiqa_bench.method import Context
 from agiqa_bench.methods.hps import HPS
 
@@ -44,9 +44,12 @@ def get_tokenizer(name):
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A package beside the worker's interpreter, and a file in place of the published one."""
+    """A file in place of the published one; beside it a virtual environment with the package and our torch."""
     root = tmp_path_factory.mktemp("hps")
-    folder = root / "packages" / "hpsv2" / "src"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", root / "env"], check=True, timeout=60)
+    packages = next((root / "env").glob("lib/python*/site-packages"))
+    (packages / "ours.pth").write_text(str(Path(torch.__file__).parents[1]), encoding="utf-8")
+    folder = packages / "hpsv2" / "src"
     folder.mkdir(parents=True)
     (folder / "open_clip.py").write_text(PACKAGE, encoding="utf-8")
     torch.manual_seed(0)
@@ -57,17 +60,17 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     def find(source: dict[str, str]) -> Path | None:
         return file if source == {"hf_hub": "xswu/HPSv2/HPS_v2.1_compressed.pt"} else None
 
-    # What was found in this interpreter without the package must not count, nor what is found now later.
-    probe.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(root / "packages"))
         patch.setattr("agiqa_bench.backbones.hub.find_weights", find)
         yield file
-    probe.cache_clear()
+
+
+def python_beside(checkpoint: Path) -> Path:
+    return checkpoint.parent / "env" / "bin" / "python"
 
 
 def test_scores_are_cosines_in_batches(few: Any, checkpoint: Path) -> None:
-    context = few.context(("alignment",), python=Path(sys.executable))
+    context = few.context(("alignment",), python=python_beside(checkpoint))
     assert HPS.skip(HPS.Config(), context) is None
     samples = few.samples(("alignment",))
     scores = np.asarray(HPS(HPS.Config(), context).predict(samples.hidden()))
@@ -85,7 +88,7 @@ def test_scores_are_cosines_in_batches(few: Any, checkpoint: Path) -> None:
 
 
 def test_a_checkpoint_that_leaves_a_weight_as_it_was_drawn_is_refused(few: Any, checkpoint: Path) -> None:
-    context = few.context(("alignment",), python=Path(sys.executable))
+    context = few.context(("alignment",), python=python_beside(checkpoint))
     whole = checkpoint.read_bytes()
     content = torch.load(checkpoint)
     del content["state_dict"]["text.bias"]
@@ -98,7 +101,7 @@ def test_a_checkpoint_that_leaves_a_weight_as_it_was_drawn_is_refused(few: Any, 
 
 
 def test_versions_are_two_files_and_two_rows(checkpoint: Path) -> None:
-    context = Context(python=Path(sys.executable), offline=True)
+    context = Context(python=python_beside(checkpoint), offline=True)
     assert HPS.Config().version == "v2.1"
     with pytest.raises(WeightsUnavailableError, match=r"HPS_v2_compressed\.pt of xswu/HPSv2"):
         HPS.weights(HPS.Config(version="v2.0"), context)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from agiqa_bench.contract import check_method
 from agiqa_bench.errors import WeightsUnavailableError
@@ -23,15 +24,9 @@ TORCH = """
 import contextlib
 
 no_grad = contextlib.nullcontext
-float16 = "float16"
 
 class cuda:
     is_available = staticmethod(lambda: False)
-
-@contextlib.contextmanager
-def autocast(device, dtype):
-    print("autocast", device, dtype)
-    yield
 """
 
 PACKAGE = """
@@ -47,8 +42,8 @@ class Model:
 
 def load(name, device, med_config):
     assert os.environ["HF_HUB_OFFLINE"] == "1"
-    with open(name) as checkpoint, open(med_config) as config:
-        assert (checkpoint.read(), config.read()) == ("weights", "{}")
+    with open(name, "rb") as checkpoint, open(med_config) as config:
+        assert (checkpoint.read(2), config.read()) == (b"PK", "{}")
     return Model(device)
 """
 
@@ -78,7 +73,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
     folder = tmp_path / ".cache" / "ImageReward"
     folder.mkdir(parents=True)
-    (folder / "ImageReward.pt").write_text("weights")
+    torch.save({"weight": torch.zeros(1)}, folder / "ImageReward.pt")
     (folder / "med_config.json").write_text("{}")
     (tmp_path / "vocab.txt").write_text("[PAD]")
 
@@ -108,6 +103,33 @@ def test_scores_are_the_packages(few: Any, home: Path, python: Path) -> None:
     assert steps[-1] == (len(samples), len(samples), "imagereward")
 
 
+def test_our_packages_are_not_its_packages_and_low_precision_is_not_its_precision(
+    few: Any, home: Path, python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "ImageReward.py").write_text("raise ImportError('of another environment')")
+    for name in ("PYTHONPATH", "PYTHONHOME"):
+        monkeypatch.setenv(name, str(tmp_path / "ours"))
+    samples = few.samples(("alignment",)).subset(np.arange(5))
+    scores = {}
+    for precision in ("float32", "bf16"):
+        # The made-up torch has no autocast.
+        context = few.context(("alignment",), python=python, precision=precision)
+        assert ImageReward.skip(ImageReward.Config(), context) is None
+        scores[precision] = ImageReward(ImageReward.Config(), context).predict(samples.hidden())
+    np.testing.assert_array_equal(scores["bf16"], scores["float32"])
+    assert ImageReward.note(ImageReward.Config(), context) == "computed in float32"
+    assert ImageReward.note(ImageReward.Config(), Context()) == ""
+
+
+def test_a_checkpoint_that_holds_code_is_refused_before_the_package_loads_it(home: Path, python: Path) -> None:
+    torch.save({"weight": pytest.raises}, home / ".cache" / "ImageReward" / "ImageReward.pt")
+    with pytest.raises(WeightsUnavailableError, match=r"ImageReward\.pt cannot be read as plain weights") as caught:
+        ImageReward.weights(ImageReward.Config(), Context(python=python, offline=True))
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith("get it again from THUDM/ImageReward on the Hub")
+
+
 def test_provenance_is_the_checkpoint_and_the_versions(home: Path, python: Path, tmp_path: Path) -> None:
     context = Context(python=python, offline=True)
     (first,) = ImageReward.weights(ImageReward.Config(), context)
@@ -116,7 +138,7 @@ def test_provenance_is_the_checkpoint_and_the_versions(home: Path, python: Path,
     distribution(other, "image-reward", "1.6")
     (second,) = ImageReward.weights(ImageReward.Config(), Context(python=other, offline=True))
     assert second.name == "ImageReward-v1.0 (image-reward 1.6)"
-    (home / ".cache" / "ImageReward" / "ImageReward.pt").write_text("others")
+    torch.save({"weight": torch.ones(1)}, home / ".cache" / "ImageReward" / "ImageReward.pt")
     (third,) = ImageReward.weights(ImageReward.Config(), context)
     assert len({first.digest, second.digest, third.digest}) == 3
 

@@ -142,6 +142,7 @@ def test_every_source_is_tried_and_each_reason_given(monkeypatch: pytest.MonkeyP
     def download(name: str, source: dict[str, str]) -> Path:
         raise DownloadError(f"no {source['hf_hub']}")
 
+    monkeypatch.delenv("AGIQA_OFFLINE", raising=False)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr("agiqa_bench.backbones.hub.find_weights", lambda source: None)
     monkeypatch.setattr("agiqa_bench.backbones.hub.download_weights", download)

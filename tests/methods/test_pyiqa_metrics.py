@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from agiqa_bench.contract import check_method
 from agiqa_bench.data.image_cache import ImageCache
 from agiqa_bench.data.images import decode
 from agiqa_bench.data.samples import Samples
-from agiqa_bench.errors import BadImageError, DownloadError, PluginError, WeightsUnavailableError
+from agiqa_bench.errors import BadImageError, DownloadError, PluginError, TrainingError, WeightsUnavailableError
+from agiqa_bench.execution.code_digest import code_digest
 from agiqa_bench.method import Context
 from agiqa_bench.methods import pyiqa_files, pyiqa_loading
-from agiqa_bench.methods.niqe import unit_tensor
 from agiqa_bench.methods.niqe_pristine import REFIT_FILE, read_pristine
 from agiqa_bench.methods.pyiqa_files import FILES, WeightFile
+from agiqa_bench.methods.pyiqa_loading import unit_tensor
 from agiqa_bench.methods.pyiqa_metrics import PyiqaFamily
 from agiqa_bench.registry import method_registry, problem_with_class_data
 
@@ -68,8 +70,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(downloads, "DEFAULT_CACHE_DIR", str(folder))
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *arguments: None)
-    pyiqa_loading.build.cache_clear()
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *arguments, **options: None)
     return folder
 
 
@@ -233,6 +234,7 @@ def test_missing_weights_are_one_line_that_names_file_and_folder(cache: Path, mo
 
     monkeypatch.setattr("agiqa_bench.backbones.fetch.download_weights", unreachable)
     monkeypatch.delenv("AGIQA_OFFLINE", raising=False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     cls = method_registry().load("pyiqa:musiq-ava")
     with pytest.raises(WeightsUnavailableError, match=r"cannot be fetched \(no network\): put it at .*musiq_ava"):
         cls.weights(cls.Config(), Context())
@@ -245,7 +247,7 @@ def test_a_file_found_elsewhere_is_put_where_pyiqa_looks(
     hub.write_bytes(b"prompts")
     clip.parent.mkdir(parents=True)
     clip.write_bytes(b"clip")
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda repository, name: str(hub))
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda repository, name, **options: str(hub))
     first, second = (pyiqa_files.fetch("clipiqa+", file, offline=True) for file in FILES["clipiqa+"])
     assert (first, first.read_bytes()) == (cache.parent / "clip" / "RN50.pt", b"clip")
     # pyiqa takes the name from an address.
@@ -255,7 +257,9 @@ def test_a_file_found_elsewhere_is_put_where_pyiqa_looks(
 def test_a_repository_is_all_files_of_its_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_text(name)
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda repository, name: str(tmp_path / name))
+    monkeypatch.setattr(
+        "huggingface_hub.try_to_load_from_cache", lambda repository, name, **options: str(tmp_path / name)
+    )
     found = pyiqa_files.fetch("qalign", WeightFile("", hub="owner/name"), offline=True)
     assert [path.name for path in pyiqa_files.contents(found)] == ["config.json", "model.safetensors"]
 
@@ -297,11 +301,14 @@ class Fake:
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
         self.calls: list[tuple[tuple[int, ...], Any]] = []
+        self.fits = 100
 
     def __call__(self, pixels: torch.Tensor, caption_list: Any = None) -> torch.Tensor:
         self.calls.append((tuple(pixels.shape), caption_list))
         if self.error is not None:
             raise self.error
+        if len(pixels) > self.fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
         return pixels.mean(dim=(1, 2, 3))[:, None] + torch.rand(1) + np.random.rand()
 
 
@@ -334,6 +341,56 @@ def test_batches_hold_one_size_and_keep_the_order(fake: Fake, tmp_path: Path) ->
     fake.calls.clear()
     method("afine_nr", context).predict(samples)  # takes one at a time
     assert {shape[0] for shape, _ in fake.calls} == {1}
+
+
+def test_short_memory_halves_the_batch_and_ends_in_one_line(fake: Fake, tmp_path: Path) -> None:
+    base = shipped("coffee.png")
+    samples = samples_of([base[:64, 10 * start : 10 * start + 64] for start in range(5)], tmp_path)
+    context = Context(offline=True, batch_size=4)
+    expected = method("musiq", context).predict(samples).argsort()
+    fake.fits = 2
+    fake.calls.clear()
+    np.testing.assert_array_equal(method("musiq", context).predict(samples).argsort(), expected)
+    assert [shape[0] for shape, _ in fake.calls] == [4, 2, 2, 1]
+    fake.error = RuntimeError("DefaultCPUAllocator: can't allocate memory")
+    with pytest.raises(TrainingError, match=r"^pyiqa:musiq: no memory for a single sample"):
+        method("musiq", context).predict(samples)
+
+
+def test_an_instance_builds_its_metric_once_and_nothing_else_keeps_it(tmp_path: Path) -> None:
+    first, second = method("entropy"), method("entropy")
+    first.prepare()
+    built = first._built
+    first.predict(samples_of([shipped("coffee.png")], tmp_path))
+    assert first._built is built
+    assert second._built is not built
+
+
+def test_another_precision_is_said_not_to_be_followed() -> None:
+    cls = method_registry().load("pyiqa:musiq")
+    assert cls.note(cls.Config(), Context(precision="bf16")) == "computed in float32"
+    assert not cls.note(cls.Config(), Context())
+
+
+def test_the_key_covers_the_versions_of_what_pyiqa_computes_with() -> None:
+    found = code_digest(method_registry().load("pyiqa:musiq")).libraries
+    assert found["timm"] == version("timm")
+    assert found["transformers"] == version("transformers")
+    assert found["clip"] == version("openai-clip")
+    assert found["pyiqa"] == version("pyiqa")
+
+
+def test_a_repository_with_code_that_would_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "custom_generate").mkdir()
+    (tmp_path / "custom_generate" / "generate.py").write_text("raise SystemExit")
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setattr(
+        "huggingface_hub.try_to_load_from_cache", lambda repository, name, **options: str(tmp_path / name)
+    )
+    for metric in ("qalign", "compare2score"):
+        with pytest.raises(WeightsUnavailableError, match=r"custom_generate holds code .* set 'trust'$"):
+            weights(metric)
+        assert weights(metric, trust=True)
 
 
 def test_clipscore_gets_the_prompts(fake: Fake, tmp_path: Path) -> None:

@@ -46,10 +46,12 @@ def method(label, values, **changes):
         "display": label.title(),
         "targets": ("quality",),
         "weights": (),
+        "stand_ins": (),
         "diagnostic": False,
         "trainable": True,
         "selects_epoch": False,
         "citation": "",
+        "keeps_features": False,
         "preset": "",
         "note": "",
         "expected": 3,
@@ -156,3 +158,17 @@ def test_a_narrow_terminal_shows_fewer_metrics_whole_and_says_which_are_missing(
     assert "…" not in text
     assert "not shown for want of columns: PLCC, KRCC, RMSE (fit), SRCC in prompt" in " ".join(text.split())
     assert "want of columns" not in rendered(table, width=150)
+
+
+def test_a_time_per_image_that_is_without_the_features_says_so():
+    note = (
+        "features are computed once and kept: their time is in the first repeat's training, not in the time per image"
+    )
+    table = table_of(method("a", [cell(0.1)], keeps_features=True), method("b", [cell(0.2)]))
+    assert f"{note}: A" in table.notes
+
+
+def test_stand_ins_are_named_in_a_note():
+    table = table_of(method("a", [cell(0.1)], stand_ins=("demo CLIP RN",)), method("b", [], stand_ins=("tiny RN",)))
+    (note,) = (note for note in table.notes if note.startswith("stand-ins"))
+    assert note.endswith(": demo CLIP RN")

@@ -267,3 +267,11 @@ def test_a_step_that_ran_out_of_memory_draws_the_same_again(tiny):
     train(learner, 12, Recipe(1, 12, 0.1), Context(), validate=False)
     assert learner.drawn[0] == learner.drawn[1]
     assert learner.drawn[1] != learner.drawn[2]
+
+
+def test_batch_norm_over_a_single_value_is_told_in_one_line(tiny) -> None:
+    learner = tiny(4)
+    norm = torch.nn.BatchNorm1d(3)
+    learner.loss = lambda positions, epoch, shared: norm(torch.ones(len(positions), 3)).sum()
+    with pytest.raises(TrainingError, match=r"batch norm cannot learn from so few values: take a larger --batch-size"):
+        train(learner, 4, Recipe(1, 1, 0.05), Context(), validate=False)
