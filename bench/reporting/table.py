@@ -231,7 +231,7 @@ def _notes(results: RunResults, any_rows: bool) -> list[str]:
         notes.append(
             f"stand-ins for real weights or networks, which say nothing about their method: {', '.join(stand_ins)}"
         )
-    kept = [method.display for method in results.methods if method.keeps_features and method.cells]
+    kept = [m.display for m in results.methods if m.keeps_features and m.trainable and m.cells]
     if kept:
         notes.append(
             "features are computed once and kept: their time is in the first repeat's training, not in the time per "

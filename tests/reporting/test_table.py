@@ -164,7 +164,11 @@ def test_a_time_per_image_that_is_without_the_features_says_so():
     note = (
         "features are computed once and kept: their time is in the first repeat's training, not in the time per image"
     )
-    table = table_of(method("a", [cell(0.1)], keeps_features=True), method("b", [cell(0.2)]))
+    table = table_of(
+        method("a", [cell(0.1)], keeps_features=True),
+        method("b", [cell(0.2)]),
+        method("c", [cell(0.3)], keeps_features=True, trainable=False),
+    )
     assert f"{note}: A" in table.notes
 
 
