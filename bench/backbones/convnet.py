@@ -14,6 +14,7 @@ import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,15 @@ def _with_file(found: ResolvedConvNet, path: Path) -> ResolvedConvNet:
     if not path.is_file():
         raise WeightsUnavailableError(f"weight file {path} does not exist: {_NEXT_STEP}")
     path = path.resolve()
-    return dataclasses.replace(found, path=path, digest=file_digest(path))
+    digest = file_digest(path)
+    _require_tensors(path, digest)
+    return dataclasses.replace(found, path=path, digest=digest)
+
+
+@lru_cache(maxsize=64)
+def _require_tensors(path: Path, digest: str) -> None:  # noqa: ARG001 - another content is another question
+    """Refuse a file that cannot be read, so that a plan says it and not the first repeat."""
+    read_tensors(path, _NEXT_STEP)
 
 
 def _source(spec: str) -> dict[str, str]:

@@ -33,7 +33,8 @@ def show_plan(plan: Plan, folder: Path, console: Console) -> None:
     for fault in dataset.faults:
         console.print(Text(f"  note: {fault.message}", style="dim"), soft_wrap=True)
     leak = f"{plan.protocol['leaked_prompts']:.0%} of the test images have their prompt group in the training part"
-    console.print(Text(f"{len(plan.splits)} splits, {plan.rule}: {leak}"))
+    splits = "1 split" if len(plan.splits) == 1 else f"{len(plan.splits)} splits"
+    console.print(Text(f"{splits}, {plan.rule}: {leak}"))
     running = [method for method in plan.methods if method.skip is None]
     if running:
         console.print(_table(running, f"Plan · {plan.device} · {folder}"))

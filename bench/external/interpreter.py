@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -60,8 +61,10 @@ def interpreter_of(package: Package, named: Path | None) -> Path | None:
     Nothing is imported.
     """
     if named is not None:
+        # A bare name is meant as a shell means it.
+        found = shutil.which(named) if named.name == str(named) else None
         # Not resolved: an environment's interpreter is a link, and the environment is found by the link's place.
-        return named.expanduser().absolute()
+        return Path(found or named).expanduser().absolute()
     return Path(sys.executable) if importlib.util.find_spec(package.module.partition(".")[0]) is not None else None
 
 

@@ -129,7 +129,8 @@ def build_table(results: RunResults) -> ComparisonTable:
 def _design(protocol: dict[str, Any]) -> str:
     if protocol["split"] == "generator":
         return f"each of {protocol['repeats']} generators left out once"
-    return f"{protocol['repeats']} repeats, {protocol['split']} split"
+    repeats = "1 repeat" if protocol["repeats"] == 1 else f"{protocol['repeats']} repeats"
+    return f"{repeats}, {protocol['split']} split"
 
 
 def _row(results: RunResults, method: MethodResults, target: str) -> Row:

@@ -199,10 +199,10 @@ def test_files_that_do_not_fit(tmp_path):
     assert "\n" not in str(at.value)
     (tmp_path / "text.pth").write_text("no weights")
     with pytest.raises(WeightsUnavailableError, match=r"text.pth is not a checkpoint: give a state dict"):
-        build_convnet(resolve_convnet(f"resnet18:{tmp_path}/text.pth"))
+        resolve_convnet(f"resnet18:{tmp_path}/text.pth")
     torch.save({"model": torch.nn.Linear(1, 1)}, tmp_path / "pickled.pth")
     with pytest.raises(WeightsUnavailableError, match=r"pickled.pth holds pickled objects that are not tensors"):
-        build_convnet(resolve_convnet(f"resnet18:{tmp_path}/pickled.pth"))
+        resolve_convnet(f"resnet18:{tmp_path}/pickled.pth")
     state = _random("resnet18").state_dict()
     del state["layer3.0.bn1.bias"]
     torch.save(state, tmp_path / "lacking.pth")

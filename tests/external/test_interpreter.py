@@ -26,6 +26,8 @@ def test_the_named_interpreter_comes_before_this_one(tmp_path: Path, monkeypatch
     link = tmp_path / "python"
     link.symlink_to(sys.executable)
     assert interpreter_of(PRESENT, link) == link
+    monkeypatch.setenv("PATH", str(link.parent))
+    assert interpreter_of(PRESENT, Path(link.name)) == link
 
 
 def test_versions_are_those_of_the_interpreter() -> None:
