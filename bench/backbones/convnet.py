@@ -13,6 +13,7 @@ import dataclasses
 import difflib
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -217,7 +218,7 @@ def _in_torch_hub(spec: str, source: Mapping[str, str]) -> Path | None:
     return None
 
 
-class ConvNet(nn.Module):
+class ConvNet(nn.Module, ABC):
     """An image backbone to be trained.
 
     Attributes:
@@ -232,9 +233,9 @@ class ConvNet(nn.Module):
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    @abstractmethod
     def stages(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Feature map behind each stage, (n, channels, h, w), of normalised images (n, 3, h, w)."""
-        raise NotImplementedError
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Features (n, width) that a linear head reads, of normalised images (n, 3, h, w)."""
