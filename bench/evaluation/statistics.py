@@ -1,4 +1,4 @@
-"""Statistics over repeats: mean and interval, comparison with the best, ranks.
+"""Statistics over repeats: mean and interval, differences between methods, comparison with the best.
 
 Repeats are random splits of one data set, so their training and test parts overlap, and the usual standard error,
 s / sqrt(J), is far too small. Every interval and test here uses the corrected resampled variance of Nadeau and Bengio
@@ -18,6 +18,9 @@ import numpy as np
 
 Values = Sequence[float | None]
 """One value of a metric per repeat; None where it is not defined."""
+
+ROUNDING = 1e-12
+"""Differences whose standard error, relative to the largest value, is below this differ by rounding only."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,30 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class TTest:
-    """Result of a paired t-test: the statistic, positive if the first is higher, and the two-sided p-value."""
+class Difference:
+    """The difference of two means over repeats, and the t-test of its being 0.
 
-    t: float
-    p: float
+    Interval and test are None, all of them, where there are too few values, or no variance to judge by.
+
+    Attributes:
+        mean: Mean of the first less mean of the second; None if one of them has no value.
+        low: Lower end of its 95 % interval.
+        high: Upper end of it.
+        t: The statistic, positive if the first is higher.
+        p: The two-sided p-value.
+        df: Degrees of freedom.
+        n_a: Number of repeats of the first that are in it.
+        n_b: Number of repeats of the second that are in it; if they are paired, the same.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    t: float | None
+    p: float | None
+    df: float | None
+    n_a: int
+    n_b: int
 
 
 @dataclass(frozen=True)
@@ -54,30 +76,16 @@ class Comparison:
     """A method beside the best one.
 
     Attributes:
-        is_best: True for the best method itself; it has no test.
-        difference: Mean of (this - best) over the repeats in which both are defined; None if there is none.
-        t: Statistic of the corrected resampled t-test; None where there is no test.
-        p: Two-sided p-value of this pair alone; None where there is no test.
-        p_adjusted: The same after Holm's correction for all tests made; None where there is no test.
-        n: Number of repeats in which both are defined.
+        is_best: True for the best method itself.
+        difference: This less the best, paired by repeats; None for the best itself, and if there is no best.
+        p_adjusted: The p-value after Holm's correction for all tests made; None where there is no test.
         reason: Why there is no test, in one line; empty if there is one.
     """
 
     is_best: bool
-    difference: float | None
-    t: float | None
-    p: float | None
+    difference: Difference | None
     p_adjusted: float | None
-    n: int
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Mean rank (1 is best, ties averaged) over the `n` repeats in which the method has a value; None if n is 0."""
-
-    mean_rank: float | None
-    n: int
 
 
 def corrected_variance(values: Sequence[float], n_test: float, n_train: float) -> float:
@@ -124,8 +132,10 @@ def summarise(values: Values, n_test: float, n_train: float) -> Summary:
     return Summary(mean, float(np.std(defined, ddof=1)), mean - half, mean + half, n, undefined)
 
 
-def corrected_resampled_ttest(a: Values, b: Values, n_test: float, n_train: float) -> TTest | None:
-    """Paired t-test of two methods on the same repeats, with the variance of Nadeau and Bengio (2003).
+def paired_difference(a: Values, b: Values, n_test: float, n_train: float) -> Difference:
+    """Difference of two methods on the same repeats: the corrected resampled t-test of Nadeau and Bengio (2003).
+
+    With d the J differences by repeat, t = mean(d) / sqrt(`corrected_variance` of d), on J - 1 degrees of freedom.
 
     Args:
         a: Values of the first method, one per repeat.
@@ -134,27 +144,72 @@ def corrected_resampled_ttest(a: Values, b: Values, n_test: float, n_train: floa
         n_train: See `summarise`.
 
     Returns:
-        t = mean(a - b) / sqrt(corrected variance) and its two-sided p-value with J - 1 degrees of freedom; None if
-        fewer than two pairs are left, or all differences are one number other than 0, which leaves no variance to
-        judge by. Equal methods have t = 0 and p = 1.
+        mean(d) with its interval and test, which need two pairs. Methods that are equal in every repeat have t = 0
+        and p = 1; if all differences are one other number, there is no variance to judge it by, and no test.
 
     Raises:
         ValueError: The lengths differ, or as `corrected_variance`.
+
+    >>> found = paired_difference([0.75, 0.75, 1.0], [0.5, 0.75, 0.5], n_test=20, n_train=80)
+    >>> found.mean, round(found.t, 4), round(found.p, 4), found.df
+    (0.25, 1.3093, 0.3206, 2.0)
     """
+    pairs = [(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None]
+    differences = [x - y for x, y in pairs]
+    n = len(pairs)
+    if n < 2:
+        return Difference(differences[0] if pairs else None, None, None, None, None, None, n, n)
+    variance = corrected_variance(differences, n_test, n_train)
+    noise = ROUNDING * max(abs(value) for pair in pairs for value in pair)
+    return _tested(float(np.mean(differences)), variance, n - 1.0, noise, n, n)
+
+
+def unpaired_difference(a: Values, b: Values, sizes_a: tuple[float, float], sizes_b: tuple[float, float]) -> Difference:
+    """Difference of two means whose repeats are different splits: Welch's t-test with corrected variances.
+
+    Each mean has the variance of `corrected_variance`, and their difference the sum of both, v_a + v_b, on
+    (v_a + v_b)^2 / (v_a^2 / (J_a - 1) + v_b^2 / (J_b - 1)) degrees of freedom (Welch and Satterthwaite). Where both
+    are splits of one data set, their means vary together, and the interval is rather too wide than too narrow.
+
+    Args:
+        a: Values of the first, one per repeat; None is left out.
+        b: Values of the second, of any length.
+        sizes_a: (test rows, training rows) per repeat of the first; their means, if they differ.
+        sizes_b: The same for the second.
+
+    Returns:
+        mean(a) - mean(b) with its interval and test, which need two values of each; where none varies, as
+        `paired_difference`.
+
+    Raises:
+        ValueError: As `corrected_variance`.
+    """
+    defined = [[value for value in values if value is not None] for values in (a, b)]
+    n_a, n_b = (len(values) for values in defined)
+    mean = float(np.mean(defined[0]) - np.mean(defined[1])) if n_a and n_b else None
+    if mean is None or n_a < 2 or n_b < 2:
+        return Difference(mean, None, None, None, None, None, n_a, n_b)
+    v_a, v_b = corrected_variance(defined[0], *sizes_a), corrected_variance(defined[1], *sizes_b)
+    noise = ROUNDING * max(abs(value) for values in defined for value in values)
+    if math.sqrt(v_a + v_b) <= noise:
+        return _tested(mean, 0.0, float(n_a + n_b - 2), noise, n_a, n_b)
+    # Of the shares of the sum: the square of a small variance would vanish.
+    share_a, share_b = v_a / (v_a + v_b), v_b / (v_a + v_b)
+    df = 1 / (share_a**2 / (n_a - 1) + share_b**2 / (n_b - 1))
+    return _tested(mean, v_a + v_b, df, noise, n_a, n_b)
+
+
+def _tested(mean: float, variance: float, df: float, noise: float, n_a: int, n_b: int) -> Difference:
+    """A difference with its interval and test; a spread up to `noise` comes from rounding and counts as none."""
     from scipy.stats import t
 
-    differences = _differences(a, b)
-    if len(differences) < 2:
-        return None
-    mean, variance = float(np.mean(differences)), corrected_variance(differences, n_test, n_train)
-    if variance == 0:
-        return TTest(0.0, 1.0) if mean == 0 else None
-    statistic = mean / math.sqrt(variance)
-    return TTest(statistic, float(2 * t.sf(abs(statistic), len(differences) - 1)))
-
-
-def _differences(a: Values, b: Values) -> list[float]:
-    return [x - y for x, y in zip(a, b, strict=True) if x is not None and y is not None]
+    error = math.sqrt(variance)
+    if error > noise:
+        half, statistic = float(t.ppf(0.975, df)) * error, mean / error
+        return Difference(mean, mean - half, mean + half, statistic, float(2 * t.sf(abs(statistic), df)), df, n_a, n_b)
+    if abs(mean) <= noise:
+        return Difference(0.0, 0.0, 0.0, 0.0, 1.0, df, n_a, n_b)
+    return Difference(mean, None, None, None, None, None, n_a, n_b)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -194,30 +249,22 @@ def compare_with_best(
     Raises:
         ValueError: The lengths differ, or as `corrected_variance`.
     """
-    _check_lengths(values_by_method)
+    check_lengths(values_by_method)
     best = _best(values_by_method, 1.0 if higher_is_better else -1.0)
-    tests = {
-        name: corrected_resampled_ttest(values, values_by_method[best], n_test, n_train)
+    if best is None:
+        return dict.fromkeys(values_by_method, Comparison(False, None, None, "no method has a value"))
+    differences = {
+        name: paired_difference(values, values_by_method[best], n_test, n_train)
         for name, values in values_by_method.items()
-        if best is not None and name != best
+        if name != best
     }
-    made = {name: test for name, test in tests.items() if test is not None}
-    adjusted = dict(zip(made, holm([test.p for test in made.values()]), strict=True))
-    comparisons = {}
-    for name, values in values_by_method.items():
-        differences = [] if best is None else _differences(values, values_by_method[best])
-        difference = float(np.mean(differences)) if differences else None
-        test = made.get(name)
-        comparisons[name] = Comparison(
-            is_best=name == best,
-            difference=difference,
-            t=test.t if test else None,
-            p=test.p if test else None,
-            p_adjusted=adjusted.get(name),
-            n=len(differences),
-            reason="" if test else _no_test_reason(name == best, len(differences)),
-        )
-    return comparisons
+    tested = {name: found.p for name, found in differences.items() if found.p is not None}
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
+    comparisons = {
+        name: Comparison(False, found, adjusted.get(name), no_test_reason(found)) for name, found in differences.items()
+    }
+    comparisons[best] = Comparison(True, None, None, "this is the best method")
+    return {name: comparisons[name] for name in values_by_method}
 
 
 def _best(values_by_method: Mapping[str, Values], sign: float) -> str | None:
@@ -230,39 +277,21 @@ def _best(values_by_method: Mapping[str, Values], sign: float) -> str | None:
     return best
 
 
-def _no_test_reason(is_best: bool, pairs: int) -> str:
-    if is_best:
-        return "this is the best method"
-    if pairs < 2:
-        return f"a test needs 2 repeats in which both methods have a value, there are {pairs}"
+def no_test_reason(difference: Difference) -> str:
+    """Why a paired difference has no test, in one line; empty if it has one."""
+    if difference.p is not None:
+        return ""
+    if difference.n_a < 2:
+        return f"a test needs 2 repeats in which both methods have a value, there are {difference.n_a}"
     return "the difference is the same in every repeat: there is no variance to judge it by"
 
 
-def ranks(values_by_method: Mapping[str, Values], *, higher_is_better: bool = True) -> dict[str, Ranking]:
-    """Rank the methods in each repeat and average over repeats.
-
-    In a repeat, only methods with a value are ranked; a method's `n` says in how many repeats it was.
-
-    Args:
-        values_by_method: Values per method, one per repeat, all of one length.
-        higher_is_better: False for an error such as RMSE.
+def check_lengths(values_by_method: Mapping[str, Values]) -> None:
+    """Refuse methods whose values do not belong to the same repeats.
 
     Raises:
         ValueError: The lengths differ.
     """
-    from scipy.stats import rankdata
-
-    _check_lengths(values_by_method)
-    placed: dict[str, list[float]] = {name: [] for name in values_by_method}
-    for row in zip(*values_by_method.values(), strict=True):
-        defined = {name: value for name, value in zip(values_by_method, row, strict=True) if value is not None}
-        numbers = np.array(list(defined.values()), dtype=np.float64)
-        for name, rank in zip(defined, rankdata(-numbers if higher_is_better else numbers), strict=True):
-            placed[name].append(float(rank))
-    return {name: Ranking(float(np.mean(found)) if found else None, len(found)) for name, found in placed.items()}
-
-
-def _check_lengths(values_by_method: Mapping[str, Values]) -> None:
     lengths = {name: len(values) for name, values in values_by_method.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"every method needs one value (or None) per repeat, got {lengths}")

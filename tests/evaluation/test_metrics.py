@@ -5,12 +5,14 @@ import math
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 from scipy.optimize import curve_fit
+from sklearn.metrics import root_mean_squared_error
 
 from agiqa_bench.errors import PredictionError
 from agiqa_bench.evaluation import metrics
@@ -254,6 +256,28 @@ def test_evaluate_gathers_everything() -> None:
     weighted = sum(part["n"] * part["srcc"] for part in found["per_generator"].values()) / n
     assert found["srcc_within_generator"] == pytest.approx(weighted, abs=1e-12)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_every_metric_against_pandas_and_scikit_learn() -> None:
+    rng = np.random.default_rng(6)
+    mos = rng.uniform(0, 5, size=150).round(1)
+    scores = (mos + rng.normal(scale=1.5, size=150)).round(1)
+    table = pd.DataFrame({"score": scores, "mos": mos, "generator": rng.choice(list("abc"), 150)})
+    table["prompt"] = (np.arange(150) % 20).astype(str)
+    found = evaluate(scores, mos, table["generator"].tolist(), table["prompt"].tolist())
+    for key, method in (("srcc", "spearman"), ("plcc", "pearson"), ("krcc", "kendall")):
+        assert found[key] == pytest.approx(table["score"].corr(table["mos"], method=method), abs=1e-12)
+        for name, part in table.groupby("generator"):
+            expected = part["score"].corr(part["mos"], method=method)
+            assert found["per_generator"][name][key] == pytest.approx(expected, abs=1e-12)
+    for kind in ("generator", "prompt"):
+        parts = [part for _, part in table.groupby(kind)]
+        values = [part["score"].corr(part["mos"], method="spearman") for part in parts]
+        expected = np.average(values, weights=[len(part) for part in parts])
+        assert found[f"srcc_within_{kind}"] == pytest.approx(expected, abs=1e-12)
+    mapped = fit_logistic(scores, mos)(scores)
+    assert found["plcc_fitted"] == pytest.approx(np.corrcoef(mapped, mos)[0, 1], abs=1e-12)
+    assert found["rmse_fitted"] == pytest.approx(root_mean_squared_error(mos, mapped), abs=1e-12)
 
 
 def test_a_generator_mean_ranks_nothing_within_generators() -> None:

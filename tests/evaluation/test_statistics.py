@@ -4,19 +4,31 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from agiqa_bench.evaluation.statistics import (
+    Difference,
     Summary,
     compare_with_best,
-    corrected_resampled_ttest,
     corrected_variance,
     holm,
-    ranks,
+    paired_difference,
     summarise,
+    unpaired_difference,
 )
+
+NO_CORRECTION = (1e-15, 1.0)
+"""Sizes of test and training part with which Nadeau and Bengio's variance is the ordinary one."""
+
+samples = st.lists(st.integers(-1000, 1000).map(lambda n: n / 1000), min_size=2, max_size=12)
+pairs = st.lists(st.tuples(*[st.integers(-1000, 1000).map(lambda n: n / 1000)] * 2), min_size=2, max_size=12)
+
+
+def numbers(found: Difference) -> tuple[float, ...]:
+    return found.mean, found.low, found.high, found.t, found.p, found.df
 
 
 def test_summary_by_hand() -> None:
@@ -54,37 +66,135 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match="must not be empty"):
         corrected_variance([0.5, 0.6], 20, 0)
     with pytest.raises(ValueError, match="argument 2 is shorter"):
-        corrected_resampled_ttest([0.5, 0.6], [0.5], 20, 80)
+        paired_difference([0.5, 0.6], [0.5], 20, 80)
+    with pytest.raises(ValueError, match="finite"):
+        unpaired_difference([0.5, 0.6], [0.5, math.inf], (20, 80), (20, 80))
     with pytest.raises(ValueError, match=r"one value .* per repeat"):
-        ranks({"a": [1.0], "b": []})
+        compare_with_best({"a": [1.0], "b": []}, 20, 80)
 
 
-def test_corrected_ttest_by_hand() -> None:
-    # Differences 0.1 0.2 0.3 0.4: mean 0.25, s^2 = 0.05 / 3; variance 0.05 / 3 * (1/4 + 1/4) = 0.05 / 6.
+@settings(deadline=None)
+@given(samples)
+def test_the_summary_is_that_of_scipy_without_the_correction(values: list[float]) -> None:
+    found = summarise(values, *NO_CORRECTION)
+    assert found.mean == pytest.approx(np.mean(values), abs=1e-12)
+    if len(set(values)) == 1:
+        assert (found.std, found.low, found.high) == pytest.approx((0.0, found.mean, found.mean), abs=1e-12)
+        return
+    plain = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+    assert found.std == pytest.approx(stats.tstd(values))
+    assert (found.low, found.high) == pytest.approx(tuple(plain), rel=1e-6, abs=1e-9)
+
+
+def test_paired_difference_by_hand() -> None:
+    # Nadeau and Bengio's corrected resampled t on differences 0.1 0.2 0.3 0.4: mean 0.25, s^2 = 0.05 / 3, J = 4 and
+    # n_test / n_train = 1/4, so the variance of the mean is 0.05 / 3 * (1/4 + 1/4) = 0.05 / 6.
     a, b = [0.6, 0.8, 0.8, 0.9], [0.5, 0.6, 0.5, 0.5]
-    found = corrected_resampled_ttest(a, b, n_test=20, n_train=80)
+    found = paired_difference(a, b, n_test=20, n_train=80)
+    assert found.mean == pytest.approx(0.25)
     assert found.t == pytest.approx(0.25 / math.sqrt(0.05 / 6))
-    # Two-sided p of Student's t with 3 degrees of freedom, in closed form.
+    # Two-sided p of Student's t with 3 degrees of freedom, in closed form; t(0.975, 3) = 3.182446305284263.
     u = found.t / math.sqrt(3)
     assert found.p == pytest.approx(1 - 2 / math.pi * (u / (1 + u * u) + math.atan(u)))
-    back = corrected_resampled_ttest(b, a, 20, 80)
-    assert (back.t, back.p) == pytest.approx((-found.t, found.p))
+    half = 3.182446305284263 * math.sqrt(0.05 / 6)
+    assert (found.low, found.high) == pytest.approx((0.25 - half, 0.25 + half))
+    assert (found.df, found.n_a, found.n_b) == (3.0, 4, 4)
 
 
-def test_corrected_ttest_becomes_the_plain_paired_test_without_the_correction() -> None:
-    rng = np.random.default_rng(1)
-    a, b = list(rng.normal(size=10)), list(rng.normal(size=10))
-    found = corrected_resampled_ttest(a, b, n_test=1e-12, n_train=1.0)
+@settings(deadline=None)
+@given(pairs)
+def test_paired_difference_is_the_plain_paired_test_without_the_correction(values: list[tuple[float, float]]) -> None:
+    a, b = map(list, zip(*values, strict=True))
+    found = paired_difference(a, b, *NO_CORRECTION)
+    if len({round(x - y, 9) for x, y in values}) == 1:
+        assert found.t == 0 if a == b else found.t is None
+        return
     plain = stats.ttest_rel(a, b)
-    assert (found.t, found.p) == pytest.approx((plain.statistic, plain.pvalue), rel=1e-6)
+    assert (found.t, found.p) == pytest.approx((plain.statistic, plain.pvalue), rel=1e-6, abs=1e-12)
+    assert (found.low, found.high) == pytest.approx(tuple(plain.confidence_interval(0.95)), rel=1e-6, abs=1e-9)
 
 
-def test_corrected_ttest_in_its_corners() -> None:
-    assert corrected_resampled_ttest([0.5], [0.4], 20, 80) is None
-    assert corrected_resampled_ttest([0.5, None, 0.3], [0.4, 0.4, None], 20, 80) is None
-    same = corrected_resampled_ttest([0.5, 0.6], [0.5, 0.6], 20, 80)
-    assert (same.t, same.p) == (0.0, 1.0)
-    assert corrected_resampled_ttest([1.0, 2.0], [0.5, 1.5], 20, 80) is None
+@settings(deadline=None)
+@given(pairs, st.randoms())
+def test_paired_difference_swaps_its_sign_and_forgets_the_order_of_repeats(
+    values: list[tuple[float, float]], random: object
+) -> None:
+    a, b = map(list, zip(*values, strict=True))
+    found, back = paired_difference(a, b, 20, 80), paired_difference(b, a, 20, 80)
+    random.shuffle(values)
+    shuffled = paired_difference(*map(list, zip(*values, strict=True)), 20, 80)
+    if found.t is None:
+        assert back.t is shuffled.t is None
+        return
+    assert (back.mean, back.t) == pytest.approx((-found.mean, -found.t), abs=1e-12)
+    assert (back.low, back.high, back.p) == pytest.approx((-found.high, -found.low, found.p))
+    assert numbers(shuffled) == pytest.approx(numbers(found), abs=1e-9)
+    # Interval and test say the same.
+    assert (found.p < 0.05) == (found.low > 0 or found.high < 0) or found.p == pytest.approx(0.05)
+
+
+def test_paired_difference_in_its_corners() -> None:
+    assert paired_difference([0.5], [0.25], 20, 80) == Difference(0.25, None, None, None, None, None, 1, 1)
+    assert paired_difference([0.5, None, 0.3], [0.25, 0.4, None], 20, 80).n_a == 1
+    assert paired_difference([None], [0.4], 20, 80) == Difference(None, None, None, None, None, None, 0, 0)
+    same = paired_difference([0.5, 0.6], [0.5, 0.6], 20, 80)
+    assert numbers(same) == (0.0, 0.0, 0.0, 0.0, 1.0, 1.0)
+    # 0.3 - 0.2 and 0.2 - 0.1 are one number but for rounding: no variance to judge by.
+    assert paired_difference([0.3, 0.2, 0.9], [0.2, 0.1, 0.8], 20, 80).p is None
+    assert paired_difference([0.1 + 0.2, 0.5], [0.3, 0.5], 20, 80).p == 1.0
+
+
+def test_unpaired_difference_by_hand() -> None:
+    # a: mean 0.7, s^2 = 0.01, J = 3, 20/80: variance 0.01 * (1/3 + 1/4) = 0.07 / 12.
+    # b: mean 0.5, s^2 = 0.02, J = 2, 10/90: variance 0.02 * (1/2 + 1/9) = 0.11 / 9.
+    found = unpaired_difference([0.6, 0.7, 0.8], [0.4, None, 0.6], sizes_a=(20, 80), sizes_b=(10, 90))
+    v_a, v_b = 0.07 / 12, 0.11 / 9
+    df = (v_a + v_b) ** 2 / (v_a**2 / 2 + v_b**2 / 1)
+    assert (found.mean, found.df) == pytest.approx((0.2, df))
+    assert found.t == pytest.approx(0.2 / math.sqrt(v_a + v_b))
+    assert found.p == pytest.approx(2 * stats.t.cdf(-found.t, df))
+    assert found.high - found.mean == pytest.approx(stats.t.isf(0.025, df) * math.sqrt(v_a + v_b))
+    assert (found.n_a, found.n_b) == (3, 2)
+
+
+@settings(deadline=None)
+@given(samples, samples)
+def test_unpaired_difference_is_welchs_test_without_the_correction(a: list[float], b: list[float]) -> None:
+    found = unpaired_difference(a, b, NO_CORRECTION, NO_CORRECTION)
+    back = unpaired_difference(b, a, NO_CORRECTION, NO_CORRECTION)
+    if len(set(a)) == len(set(b)) == 1:
+        assert found.p == (1.0 if a[0] == b[0] else None)
+    if len(set(a)) == 1 or len(set(b)) == 1:  # scipy warns
+        return
+    plain = stats.ttest_ind(a, b, equal_var=False)
+    assert (found.t, found.p, found.df) == pytest.approx((plain.statistic, plain.pvalue, plain.df), rel=1e-6, abs=1e-9)
+    assert (found.low, found.high) == pytest.approx(tuple(plain.confidence_interval(0.95)), rel=1e-6, abs=1e-9)
+    assert (back.t, back.p, back.low) == pytest.approx((-found.t, found.p, -found.high), rel=1e-9, abs=1e-12)
+
+
+def test_unpaired_difference_in_its_corners() -> None:
+    sizes = (20.0, 80.0)
+    assert unpaired_difference([0.5], [0.25, 0.25], sizes, sizes) == Difference(
+        0.25, None, None, None, None, None, 1, 2
+    )
+    assert unpaired_difference([None], [0.4], sizes, sizes) == Difference(None, None, None, None, None, None, 0, 1)
+    assert unpaired_difference([0.5, 0.5], [0.25] * 3, sizes, sizes).p is None
+    # Where only one varies, its degrees of freedom count.
+    assert unpaired_difference([0.5, 0.6, 0.7], [0.25] * 5, sizes, sizes).df == pytest.approx(2.0)
+
+
+def test_the_interval_covers_the_truth_where_repeats_share_data() -> None:
+    # Means over 10 of 50: their variance is 1/10, and 1/50 is common to all. So s^2 is 8/100 and the mean of 10 repeats
+    # varies by 1/50 + 8/1000 = 0.028, which is s^2 (1/10 + 10/40); the naive interval is too narrow by 1.87.
+    rng = np.random.default_rng(5)
+    covered = naive = 0
+    for _ in range(300):
+        data = rng.normal(size=50)
+        values = [float(rng.choice(data, 10, replace=False).mean()) for _ in range(10)]
+        found = paired_difference(values, [0.0] * 10, 10, 40)
+        covered += found.low < 0 < found.high
+        naive += stats.ttest_1samp(values, 0).pvalue > 0.05
+    assert naive / 300 < 0.85 < 0.92 < covered / 300 < 0.98
 
 
 def test_holm_by_hand() -> None:
@@ -95,6 +205,13 @@ def test_holm_by_hand() -> None:
     assert holm([]) == []
 
 
+@settings(max_examples=10, deadline=None)  # each call of statsmodels collects garbage
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_is_that_of_statsmodels(p_values: list[float]) -> None:
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1].tolist(), abs=1e-12)
+
+
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=12))
 def test_holm_is_between_the_raw_and_bonferroni_values_and_keeps_the_order(p_values: list[float]) -> None:
     adjusted = holm(p_values)
@@ -115,22 +232,31 @@ def test_comparison_with_the_best() -> None:
     found = compare_with_best(values, 20, 80)
     assert list(found) == list(values)
     assert [name for name, c in found.items() if c.is_best] == ["best"]
-    assert found["best"].p is None
-    poor, near = (corrected_resampled_ttest(values[name], values["best"], 20, 80) for name in ("poor", "near"))
-    assert (found["poor"].t, found["poor"].p) == (poor.t, poor.p)
-    assert [found["poor"].p_adjusted, found["near"].p_adjusted] == holm([poor.p, near.p])
+    assert found["best"].difference is found["best"].p_adjusted is None
+    poor, near = (paired_difference(values[name], values["best"], 20, 80) for name in ("poor", "near"))
+    assert (found["poor"].difference, found["near"].difference) == (poor, near)
+    adjusted = multipletests([poor.p, near.p], method="holm")[1].tolist()
+    assert [found["poor"].p_adjusted, found["near"].p_adjusted] == pytest.approx(adjusted)
     assert found["poor"].p_adjusted < 0.05 < found["near"].p_adjusted
-    assert found["poor"].difference == pytest.approx(-0.3)
-    assert (found["lucky"].n, found["lucky"].p) == (1, None)
-    assert found["lucky"].difference == pytest.approx(0.17)
+    assert found["poor"].difference.mean == pytest.approx(-0.3)
+    assert (found["lucky"].difference.n_a, found["lucky"].p_adjusted) == (1, None)
+    assert found["lucky"].difference.mean == pytest.approx(0.17)
     assert "needs 2 repeats in which both methods have a value, there are 1" in found["lucky"].reason
-    assert (found["never"].n, found["never"].difference) == (0, None)
+    assert (found["never"].difference.n_a, found["never"].difference.mean) == (0, None)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.text(max_size=3), st.lists(st.floats(0, 1), min_size=4, max_size=4), min_size=2, max_size=5))
+def test_comparison_does_not_depend_on_names(values: dict[str, list[float]]) -> None:
+    found = compare_with_best(values, 20, 80)
+    other = compare_with_best({f"new {name}": row for name, row in values.items()}, 20, 80)
+    assert [*found.values()] == [*other.values()]
 
 
 def test_comparison_of_errors_takes_the_lowest_as_best() -> None:
-    found = compare_with_best({"a": [0.5, 0.6], "b": [0.4, 0.3]}, 20, 80, higher_is_better=False)
+    found = compare_with_best({"a": [0.5, 0.7], "b": [0.4, 0.3]}, 20, 80, higher_is_better=False)
     assert found["b"].is_best
-    assert found["a"].t > 0
+    assert found["a"].difference.t > 0
 
 
 def test_comparison_without_any_value_or_with_one_repeat() -> None:
@@ -139,14 +265,4 @@ def test_comparison_without_any_value_or_with_one_repeat() -> None:
     assert found["b"].is_best
     assert found["a"].p_adjusted is None
     assert found["a"].reason
-
-
-def test_ranks_average_ties_and_leave_out_undefined_values() -> None:
-    values = {"a": [0.9, 0.5, 0.7], "b": [0.8, 0.5, None], "c": [0.7, 0.9, 0.8], "d": [None, None, None]}
-    found = ranks(values)
-    assert (found["a"].mean_rank, found["a"].n) == (pytest.approx((1 + 2.5 + 2) / 3), 3)
-    assert (found["b"].mean_rank, found["b"].n) == (pytest.approx((2 + 2.5) / 2), 2)
-    assert (found["c"].mean_rank, found["c"].n) == (pytest.approx((3 + 1 + 1) / 3), 3)
-    assert (found["d"].mean_rank, found["d"].n) == (None, 0)
-    assert ranks({"a": [1.0], "b": [2.0]}, higher_is_better=False)["a"].mean_rank == 1.0
-    assert ranks({}) == {}
+    assert compare_with_best({}, 20, 80) == {}
