@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from agiqa_bench.data.samples import Samples
+from agiqa_bench.parameters import ParameterCounts, count_parameters, held_networks
 
 if TYPE_CHECKING:
     import torch
@@ -184,6 +185,14 @@ class Method(ABC):
             (n_samples, 1) for a method with one score, which then stands for each target. Higher is better, always:
             a measure of distortion is turned round.
         """
+
+    def parameter_counts(self) -> ParameterCounts | None:
+        """How many parameters the method computes with; None where that says nothing: no network, or one elsewhere.
+
+        Asked after `fit` and `predict`. By default all torch modules that are reached from the instance's attributes
+        count; a method whose networks lie elsewhere, or that holds one that no score depends on, counts itself.
+        """
+        return count_parameters(held_networks(self), trained=self.trainable)
 
     def state(self) -> Mapping[str, torch.Tensor] | None:
         """What `fit` has learnt, as tensors by name; None if the method cannot be saved."""

@@ -20,6 +20,7 @@ from agiqa_bench.data.image_cache import Images, require_minimum_size
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import CheckpointError, ConfigError
 from agiqa_bench.method import Context, MethodConfig
+from agiqa_bench.parameters import ParameterCounts, count_parameters
 from agiqa_bench.training import views
 from agiqa_bench.training.learner import Learner, Shared, agreement
 from agiqa_bench.training.loop import seed_weights
@@ -138,6 +139,10 @@ class CLIPAGIQAFu(ClipMethod):
         lowest, highest = self.scale("quality")
         with threads_for(self.clip().model):
             return lowest + (highest - lowest) * self.crop_scores(samples)
+
+    def parameter_counts(self) -> ParameterCounts | None:
+        """The CLIP and both tasks' prompts, all of which are learnt, although a score needs no text of the second."""
+        return count_parameters([self.clip().model, self.network.prompts], trained=True)
 
     def state(self) -> Mapping[str, torch.Tensor]:
         """The prompts and the layers between the tasks."""

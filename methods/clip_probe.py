@@ -18,6 +18,7 @@ from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import CheckpointError
 from agiqa_bench.features.ridge import Ridge
 from agiqa_bench.features.svr import Regressor, Scaling, SVRConfig, from_tensors, tensors_of
+from agiqa_bench.parameters import ParameterCounts
 from agiqa_bench.training.threads import threads_for
 
 Floats = npt.NDArray[np.float64]
@@ -101,6 +102,15 @@ class CLIPProbe(ClipMethod):
         """Predicted MOS of each target, float64 (n, n_targets)."""
         scaled = self._scaling(self._features(samples))
         return np.stack([self._regressors[target](scaled) for target in self.context.targets], axis=1)
+
+    def parameter_counts(self) -> ParameterCounts | None:
+        """The CLIP, and the weights and intercept of each target's ridge regression; support vectors do not count."""
+        frozen = super().parameter_counts()
+        assert frozen is not None  # a CLIP has parameters
+        if self.config.head == "svr":
+            return ParameterCounts(frozen.total, None)
+        learnt = sum(regressor.vectors.size + 1 for regressor in self._regressors.values())
+        return ParameterCounts(frozen.total + learnt, learnt)
 
     def state(self) -> Mapping[str, torch.Tensor]:
         """Scaling of the features, and what each target's regression is made of; float64."""

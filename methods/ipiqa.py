@@ -24,6 +24,7 @@ from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import CheckpointError, ConfigError, WeightsUnavailableError
 from agiqa_bench.method import Context, MethodConfig, Weights
 from agiqa_bench.methods.image2prompt import Image2Prompt, pretrain, read_encoder
+from agiqa_bench.parameters import ParameterCounts, count_parameters
 from agiqa_bench.training import views
 from agiqa_bench.training.learner import Learner, Shared, agreement
 from agiqa_bench.training.loop import seed_weights
@@ -189,6 +190,10 @@ class IPIQA(ClipMethod):
         side = round(found.shape[-1] ** 0.5)
         return np.asarray(found.reshape(*found.shape[:2], side, side), dtype=np.float32)
 
+    def parameter_counts(self) -> ParameterCounts | None:
+        """What is fine-tuned, and what is read of CLIP's own text encoder; its image encoder is there as a copy."""
+        return count_parameters([self._network, self._network.frozen_text()], trained=True)
+
     def state(self) -> Mapping[str, torch.Tensor]:
         """The image encoder, both pools, the head, and what is learnt of the text encoder."""
         return self._network.state_dict()
@@ -349,6 +354,19 @@ class IPIQANetwork(nn.Module):
     def learns_text(self) -> bool:
         """Whether an embedding of a prompt changes with training."""
         return any(part is not None for part in (self.qa, self.tokens, self.positions, self.projection))
+
+    def frozen_text(self) -> nn.ParameterList:
+        """CLIP's own parameters that an embedding of a prompt is computed with; none without integral prompt."""
+        if self.cross_pool is None:
+            return nn.ParameterList()
+        (clip,) = self._clip
+        own = (
+            (self.tokens, clip.token_embedding.weight),
+            (self.positions, clip.positional_embedding),
+            (self.projection, clip.text_projection),
+        )
+        read = [frozen for learnt, frozen in own if learnt is None]
+        return nn.ParameterList([*read, *clip.transformer.parameters(), *clip.ln_final.parameters()])
 
     def encode(self, tokens: torch.Tensor) -> torch.Tensor:
         """Embeddings (n, width) of prompts given as tokens (n, length), read at the end token or [QA] in its place."""

@@ -29,12 +29,16 @@ class StairReward(Method):
     uses_prompt = True
     trainable = False
     citation = """@article{li2023agiqa3k,
-  title = {{AGIQA-3K}: An Open Database for {AI}-Generated Image Quality Assessment},
-  author = {Li, Chunyi and Zhang, Zicheng and Wu, Haoning and Sun, Wei and Min, Xiongkuo and Liu, Xiaohong and
-            Zhai, Guangtao and Lin, Weisi},
+  title   = {{AGIQA-3K}: An Open Database for {AI}-Generated Image Quality Assessment},
+  author  = {Li, Chunyi and Zhang, Zicheng and Wu, Haoning and Sun, Wei and Min, Xiongkuo and Liu, Xiaohong and
+             Zhai, Guangtao and Lin, Weisi},
   journal = {IEEE Transactions on Circuits and Systems for Video Technology},
-  year = {2024},
-  note = {arXiv:2306.04717}
+  volume  = {34},
+  number  = {8},
+  pages   = {6833--6846},
+  year    = {2023},
+  eprint  = {2306.04717},
+  archivePrefix = {arXiv}
 }"""
 
     @classmethod

@@ -81,7 +81,18 @@ def example_methods() -> Path:
 @pytest.fixture(scope="session")
 def standins() -> ModuleType:
     """The module `tests/standins.py`, which renders images under the official file names."""
-    spec = importlib.util.spec_from_file_location("standins", Path(__file__).with_name("standins.py"))
+    return _module("standins")
+
+
+@pytest.fixture(scope="session")
+def stored_runs() -> ModuleType:
+    """The module `tests/stored_runs.py`, whose `make_store` writes finished runs of made-up methods in seconds."""
+    return _module("stored_runs")
+
+
+def _module(name: str) -> ModuleType:
+    """A module beside this one: the tests are no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from agiqa_bench.backbones.spec import resolve
 from agiqa_bench.method import Context, Method, MethodConfig, Weights
+from agiqa_bench.parameters import ParameterCounts, count_parameters, held_networks
 
 if TYPE_CHECKING:
     from agiqa_bench.backbones.clip import ClipBackbone
@@ -30,6 +31,10 @@ class ClipMethod(Method):
     def prepare(self) -> None:
         """Load the CLIP."""
         self.clip()
+
+    def parameter_counts(self) -> ParameterCounts | None:
+        """Those of the whole CLIP, which is frozen, and of what the method holds itself."""
+        return count_parameters([self.clip().model, *held_networks(self)], trained=self.trainable)
 
     def clip(self) -> ClipBackbone:
         """The CLIP on the method's device; the last two are kept, shared, and must not be changed."""

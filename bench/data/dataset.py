@@ -99,12 +99,12 @@ class Dataset(ABC):
     name: str
     title: str
     targets: tuple[Target, ...]
-    citation: ClassVar[str] = ""
-    licence: ClassVar[str] = "not stated"
-    sources: ClassVar[tuple[Source, ...]] = ()
+    citation: str = ""
+    licence: str = "not stated"
+    sources: tuple[Source, ...] = ()
     summary: ClassVar[str] = ""
-    synthetic: ClassVar[bool] = False
-    preset: ClassVar[Literal["paper", "quick"]] = "paper"
+    synthetic: bool = False
+    preset: Literal["paper", "quick"] = "paper"
 
     def __init__(self, root: Path | None = None, *, annotations_only: bool = False) -> None:
         """Remember where the files are.
@@ -158,6 +158,16 @@ class Dataset(ABC):
         """File names of rows without an image, in order; all of them with `annotations_only`."""
         table = self.samples
         return list(dict.fromkeys(table.loc[table["path"] == "", "image"]))
+
+    @property
+    def parts(self) -> tuple[Dataset, ...]:
+        """The data sets that it is made of, the one that methods learn from first: itself, if it is not joined."""
+        return (self,)
+
+    @property
+    def learnt(self) -> tuple[Target, ...]:
+        """All that is rated where methods learn, on the scale that they learn: the targets, if it is not joined."""
+        return self.targets
 
     def target(self, name: str) -> Target:
         """The target called `name`; KeyError if there is none."""

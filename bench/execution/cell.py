@@ -29,12 +29,19 @@ class Costs:
         predict_seconds: Wall time of `predict`.
         predicted: Number of samples that were scored in that time.
         peak_device_bytes: Peak memory on the CUDA device; None on the CPU.
+        peak_host_bytes: Peak resident memory of the process while the cell ran, with all that was there before; None
+            where it cannot be measured. See `agiqa_bench.execution.device.PeakMemory`.
+        parameters: Of the networks that it computed with; None if there is no such number.
+        trainable_parameters: Those of them that were learnt; None likewise. See `Method.parameter_counts`.
     """
 
     fit_seconds: float
     predict_seconds: float
     predicted: int
     peak_device_bytes: int | None = None
+    peak_host_bytes: int | None = None
+    parameters: int | None = None
+    trainable_parameters: int | None = None
 
 
 def fit_and_predict(method: Method, samples: Samples, split: Split) -> tuple[npt.NDArray[np.float64], Costs]:
@@ -63,8 +70,7 @@ def fit_and_predict(method: Method, samples: Samples, split: Split) -> tuple[npt
             method.fit(train, validation)
             fitted = time.perf_counter()
             scores, predict_seconds = predict(method, samples.subset(split.test))
-    costs = Costs(fitted - started, predict_seconds, len(split.test), memory.peak)
-    return scores, costs
+    return scores, _costs(method, fitted - started, predict_seconds, len(split.test), memory)
 
 
 def score_all(method: Method, samples: Samples) -> tuple[npt.NDArray[np.float64], Costs]:
@@ -75,7 +81,20 @@ def score_all(method: Method, samples: Samples) -> tuple[npt.NDArray[np.float64]
         method.prepare()
         with PeakMemory(context.device) as memory:
             scores, seconds = predict(method, samples)
-    return scores, Costs(0.0, seconds, len(samples), memory.peak)
+    return scores, _costs(method, 0.0, seconds, len(samples), memory)
+
+
+def _costs(method: Method, fit_seconds: float, predict_seconds: float, predicted: int, memory: PeakMemory) -> Costs:
+    counts = method.parameter_counts()
+    return Costs(
+        fit_seconds,
+        predict_seconds,
+        predicted,
+        memory.device_bytes,
+        memory.host_bytes,
+        None if counts is None else counts.total,
+        None if counts is None else counts.trainable,
+    )
 
 
 def predict(method: Method, samples: Samples) -> tuple[npt.NDArray[np.float64], float]:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from agiqa_bench.errors import ConfigError
 
@@ -64,14 +65,24 @@ def repeatable(device: str, *, wanted: bool) -> Iterator[None]:
 
 
 class PeakMemory:
-    """Peak memory allocated on a CUDA device inside a `with` block; None elsewhere."""
+    """Peak memory inside a `with` block, to be read behind it.
+
+    Attributes:
+        device_bytes: Allocated on the CUDA device by torch; None on the CPU.
+        host_bytes: Resident memory of this process: the interpreter, its libraries, the pages of memory-mapped files
+            that were touched, and what earlier cells have left behind count too; other processes do not. None where the
+            system cannot tell (anything but Linux) or refuses to.
+    """
 
     def __init__(self, device: str) -> None:
         """Remember the device."""
         self._device = device if device.startswith("cuda") else None
-        self.peak: int | None = None
+        self._is_reset = False
+        self.device_bytes: int | None = None
+        self.host_bytes: int | None = None
 
     def __enter__(self) -> PeakMemory:
+        self._is_reset = _reset_peak_resident()
         if self._device is not None:
             import torch
 
@@ -79,7 +90,32 @@ class PeakMemory:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        if self._is_reset:
+            self.host_bytes = _peak_resident()
         if self._device is not None:
             import torch
 
-            self.peak = int(torch.cuda.max_memory_allocated(self._device))
+            self.device_bytes = int(torch.cuda.max_memory_allocated(self._device))
+
+
+_PROCESS = Path("/proc/self")
+"""What Linux tells a process of itself; see proc(5)."""
+
+
+def _reset_peak_resident() -> bool:
+    """Let the high-water mark of the resident memory begin anew; whether that was done."""
+    try:
+        (_PROCESS / "clear_refs").write_text("5", encoding="ascii")
+    except OSError:  # not Linux, a kernel without it, or a sandbox that forbids it
+        return False
+    return True
+
+
+def _peak_resident() -> int | None:
+    """The high-water mark of the resident memory in bytes; None if it is not to be had."""
+    try:
+        lines = (_PROCESS / "status").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    found = next((line.split() for line in lines if line.startswith("VmHWM:")), None)
+    return None if found is None else 1024 * int(found[1])

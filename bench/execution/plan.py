@@ -8,9 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import AgiqaError, DataNotFoundError
-from agiqa_bench.evaluation.splits import Split, SplitRule, splits_digest
+from agiqa_bench.evaluation.splits import Rows, Split, SplitRule, splits_digest
 from agiqa_bench.execution.code_digest import CodeDigest
 from agiqa_bench.execution.keys import changed_components
 from agiqa_bench.execution.request import RunRequest
@@ -85,6 +87,7 @@ class Plan:
         unusable: Why a registered method cannot even be loaded, by name.
         images_fingerprint: Digest of all image files; None if no method looks at them.
         step: Told (done, total, what) while images are decoded; whoever watches the run sets it.
+        splits_of_parts: The splits of each of the data set's parts, which are its own if it is not joined.
     """
 
     request: RunRequest
@@ -97,7 +100,12 @@ class Plan:
     unusable: dict[str, str] = field(default_factory=dict)
     step: Callable[[int, int, str], None] = lambda done, total, what: None  # noqa: ARG005
     images_fingerprint: str | None = None
+    splits_of_parts: tuple[tuple[Split, ...], ...] = ()
     _bad_images: AgiqaError | None = None
+
+    def __post_init__(self) -> None:
+        """One data set's splits are those of its only part."""
+        self.splits_of_parts = self.splits_of_parts or (self.splits,)
 
     @cached_property
     def images(self) -> ImageCache:
@@ -106,10 +114,7 @@ class Plan:
             raise DataNotFoundError(
                 f"data set '{self.dataset.name}': images are missing; {self.dataset.describe_sources()}"
             )
-        from agiqa_bench.data.image_cache import ImageCache
-
-        paths = [Path(path) for path in self.dataset.samples["path"]]
-        return ImageCache(paths, progress=lambda *progress: self.step(*progress))
+        return _images_of(self.dataset, lambda *progress: self.step(*progress))
 
     def decode_images(self) -> None:
         """Decode the images before the first method that looks at them, so that no method is billed for it.
@@ -125,7 +130,8 @@ class Plan:
     def protocol(self) -> dict[str, Any]:
         """What must agree for two runs to be comparable, JSON-ready."""
         request = self.request
-        return {
+        crossing = self._crossing() if len(self.dataset.parts) > 1 else {}
+        return crossing | {
             "dataset": self.dataset.name,
             "annotations": self.dataset.fingerprint,
             "synthetic": self.dataset.synthetic,
@@ -137,6 +143,26 @@ class Plan:
             "leaked_prompts": _mean([split.leakage.group for split in self.splits]),
             "leaked_generators": _mean([split.leakage.generator for split in self.splits]),
         }
+
+    def _crossing(self) -> dict[str, Any]:
+        """What tells which plain runs, on the training set and on the test set, are comparable with this one."""
+        found: dict[str, Any] = {}
+        looks = self.images_fingerprint is not None
+        for side, part, splits in zip(("train", "test"), self.dataset.parts, self.splits_of_parts, strict=True):
+            found |= {
+                f"{side}_on": part.name,
+                f"{side}_annotations": part.fingerprint,
+                f"{side}_splits_digest": splits_digest(splits),
+                f"{side}_images": _images_of(part).fingerprint if looks else None,
+                f"{side}_rows": len(part.samples),
+            }
+        return found
+
+    @property
+    def scored_rows(self) -> Rows:
+        """The rows, int64, that a zero-shot method scores: all, but none that it could only have learnt from."""
+        first = sum(len(part.samples) for part in self.dataset.parts[:-1])
+        return np.arange(first, len(self.dataset.samples), dtype=np.int64)
 
     def samples(self, method: PlannedMethod) -> Samples:
         """All rows of the data set as `method` may see them.
@@ -168,18 +194,24 @@ class Plan:
 
 
 def cell_seed(plan: Plan, method: PlannedMethod, repeat: int) -> int:
-    """Seed of a cell: a hash of what it is."""
-    return derive_seed(plan.request.seed, plan.dataset.name, method.cls.name, repeat, "fit")
+    """Seed of a cell: a hash of what it learns, so that it learns the same for whatever data set it is judged on."""
+    return derive_seed(plan.request.seed, plan.dataset.parts[0].name, method.cls.name, repeat, "fit")
 
 
 def shared_seed(plan: Plan, cls: type[Method]) -> int:
     """Seed that all repeats of a method share."""
-    return derive_seed(plan.request.seed, plan.dataset.name, cls.name, "shared")
+    return derive_seed(plan.request.seed, plan.dataset.parts[0].name, cls.name, "shared")
 
 
 def cell_context(plan: Plan, method: PlannedMethod, cell: PlannedCell, scratch: Path | None) -> Context:
     """The method's context with what belongs to one cell."""
     return replace(method.context, seed=cell_seed(plan, method, cell.repeat), scratch=scratch)
+
+
+def _images_of(dataset: Dataset, step: Callable[[int, int, str], None] | None = None) -> ImageCache:
+    from agiqa_bench.data.image_cache import ImageCache
+
+    return ImageCache([Path(path) for path in dataset.samples["path"]], progress=step)
 
 
 def _mean(values: list[float]) -> float:

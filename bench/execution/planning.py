@@ -48,8 +48,8 @@ def make_plan(request: RunRequest, say: Callable[[str], None] = lambda line: Non
         AgiqaError: The request cannot be met: unknown names, settings that are not valid, data that are not there.
     """
     specs, forgiving = _requested_methods(request)
-    dataset = open_dataset(request.dataset, request.data_root, annotations_only=request.annotations_only)
-    rule, splits = _splits(request, dataset)
+    dataset = requested_dataset(request)
+    rule, splits, of_parts = _splits(request, dataset)
     _check_targets(request, dataset)
     classes, unusable = _load_methods(specs, forgiving=forgiving)
     _check_interpreters(request, classes)
@@ -57,7 +57,7 @@ def make_plan(request: RunRequest, say: Callable[[str], None] = lambda line: Non
     # Importing torch takes seconds, which a comparison that never uses it does not pay.
     light = not any(map(may_use_torch, classes.values()))
     device = "cpu" if light and request.device == "auto" else resolve_device(request.device)
-    plan = Plan(request, dataset, rule, splits, [], device, say, unusable)
+    plan = Plan(request, dataset, rule, splits, [], device, say, unusable, splits_of_parts=of_parts)
     for row in rows:
         try:
             method = _plan_method(plan, row, classes[row.name])
@@ -82,6 +82,19 @@ def make_plan(request: RunRequest, say: Callable[[str], None] = lambda line: Non
         if method.skip is None:
             _plan_cells(plan, method)
     return plan
+
+
+def requested_dataset(request: RunRequest) -> Dataset:
+    """The data set that is asked for, two as one with `train_on` and `test_on`; nothing is read yet.
+
+    Raises:
+        AgiqaError: There is no such data set, or the two cannot be joined.
+    """
+    if not request.crosses:
+        return open_dataset(request.dataset, request.data_root, annotations_only=request.annotations_only)
+    from agiqa_bench.data.joined import open_joined
+
+    return open_joined(request.train_on, request.test_on, request.data_root, annotations_only=request.annotations_only)
 
 
 def _check_targets(request: RunRequest, dataset: Dataset) -> None:
@@ -109,16 +122,25 @@ def _requested_methods(request: RunRequest) -> tuple[list[MethodSpec], bool]:
     return specs, forgiving
 
 
-def _splits(request: RunRequest, dataset: Dataset) -> tuple[SplitRule, tuple[Split, ...]]:
+def _splits(
+    request: RunRequest, dataset: Dataset
+) -> tuple[SplitRule, tuple[Split, ...], tuple[tuple[Split, ...], ...]]:
+    """The rule, the splits of the data set, and those of each of its parts."""
     if request.splits_file is not None:
         from agiqa_bench.evaluation.split_file import import_splits
 
         imported = import_splits(
             request.splits_file, dataset.samples, dataset=dataset.name, fingerprint=dataset.fingerprint
         )
-        return imported.rule, imported.splits
-    splits = make_splits(dataset.samples, dataset.name, request.split, request.repeats, request.seed)
-    return request.split, splits
+        return imported.rule, imported.splits, (imported.splits,)
+    of_parts = tuple(
+        make_splits(part.samples, part.name, request.split, request.repeats, request.seed) for part in dataset.parts
+    )
+    if len(of_parts) == 1:
+        return request.split, of_parts[0], of_parts
+    from agiqa_bench.evaluation.cross_splits import cross_splits
+
+    return request.split, cross_splits(dataset.samples, len(dataset.parts[0].samples), *of_parts), of_parts
 
 
 def _load_methods(specs: list[MethodSpec], *, forgiving: bool) -> tuple[dict[str, type[Method]], dict[str, str]]:
@@ -166,9 +188,9 @@ def _plan_method(plan: Plan, spec: MethodSpec, cls: type[Method]) -> PlannedMeth
         if target.judges(cls.targets) and (not request.targets or target.name in request.targets)
     )
     context = Context(
-        dataset=dataset.name,
+        dataset=dataset.parts[0].name,
         targets=targets,
-        mos_ranges={target.name: target.mos_range for target in dataset.targets},
+        mos_ranges={target.name: target.mos_range for target in dataset.learnt},
         device=plan.device,
         precision=request.precision,
         batch_size=request.batch_size,
@@ -215,16 +237,20 @@ def _skip_reason(plan: Plan, method: PlannedMethod) -> str | None:
         rated = ", ".join(target.name for target in dataset.targets)
         wanted = f"; --targets asks for {', '.join(request.targets)}" if request.targets else ""
         predicted = ", ".join(method.cls.targets).replace("*", "anything")
-        return f"predicts {predicted}; {dataset.name} rates {rated}{wanted}"
+        whose = f"{dataset.name} rates" if len(dataset.parts) == 1 else "both data sets rate"
+        return f"predicts {predicted}; {whose} {rated}{wanted}"
     if method.cls.uses_images:
         if dataset.annotations_only:
             return "needs images; --annotations-only was given"
-        if not dataset.has_images:
-            missing = dataset.missing_images
-            remedy = f"get them with 'agiqa-bench datasets download {dataset.name}' or give --data-root"
-            if not dataset.sources:
+        for part in dataset.parts:
+            if part.has_images:
+                continue
+            missing = part.missing_images
+            remedy = f"get them with 'agiqa-bench datasets download {part.name}' or give --data-root"
+            if not part.sources:
                 remedy = "mend the paths, or give the images' folder with --data-root"
-            found = f"{len(missing)} of {len(dataset.samples)} are missing (first: {missing[0]})"
+            whose = f" of {part.title}" if len(dataset.parts) > 1 else ""
+            found = f"{len(missing)} of {len(part.samples)}{whose} are missing (first: {missing[0]})"
             return f"needs images, and {found}; {remedy}"
     return None
 

@@ -7,9 +7,9 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agiqa_bench.errors import ConfigError
 from agiqa_bench.evaluation.splits import SplitRule
@@ -18,12 +18,17 @@ PresetName = Literal["auto", "paper", "quick"]
 
 
 class RunRequest(BaseModel):
-    """A run as it was asked for; the defaults are the protocol of the project."""
+    """A run as it was asked for; the defaults are the protocol of the project.
+
+    It names either `dataset`, or `train_on` and `test_on`: then methods learn from the one and are judged on the other.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    dataset: str
+    dataset: str = ""
     methods: tuple[str, ...] = ("all",)
+    train_on: str = ""
+    test_on: str = ""
     data_root: Path | None = None
     annotations_only: bool = False
     targets: tuple[str, ...] = ()
@@ -46,6 +51,45 @@ class RunRequest(BaseModel):
     save_models: bool = False
     offline: bool = False
     plugins: tuple[Path, ...] = ()
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """The data sets that are asked for: one, or the one to learn from and the one to be judged on."""
+        return (self.dataset,) if self.dataset else (self.train_on, self.test_on)
+
+    @property
+    def crosses(self) -> bool:
+        """Whether methods learn from one data set and are judged on another."""
+        return not self.dataset
+
+    @model_validator(mode="after")
+    def _check_data(self) -> Self:
+        if self.train_on or self.test_on:
+            _check_crossing(self)
+        elif not self.dataset:
+            raise ConfigError("which data set? give --dataset NAME (see 'agiqa-bench datasets list')")
+        return self
+
+
+def _check_crossing(request: RunRequest) -> None:
+    """Refuse, in one line, what does not go with two data sets."""
+    if request.dataset:
+        raise ConfigError(
+            "--dataset trains and tests on one data set, --train-on and --test-on on two: give the one or the others"
+        )
+    if not (request.train_on and request.test_on):
+        given, wanted = ("--train-on", "--test-on") if request.train_on else ("--test-on", "--train-on")
+        raise ConfigError(f"{given} {request.train_on or request.test_on}: give {wanted} NAME as well")
+    if request.splits_file is not None:
+        raise ConfigError(
+            "--splits holds splits of one data set: leave it out with --train-on and --test-on, which use the splits "
+            "of plain runs on the two"
+        )
+    if request.split == "generator":
+        raise ConfigError(
+            "--split generator leaves out one generator family at a time, and two data sets have different ones: use "
+            "--split grouped or image with --train-on and --test-on"
+        )
 
 
 _FILE_NAMES = {"plugin": "plugins", "splits": "splits_file"}
@@ -94,8 +138,6 @@ def build_request(file: Path | None, options: dict[str, Any]) -> RunRequest:
             merged[text] = [part.strip() for part in merged[text].split(",")]
     if "splits_file" in merged and (clash := sorted(merged.keys() & {"split", "repeats"})):
         raise ConfigError(f"--splits brings its own {' and '.join(clash)}: leave out --{' and --'.join(clash)}")
-    if "dataset" not in merged:
-        raise ConfigError("which data set? give --dataset NAME (see 'agiqa-bench datasets list')")
     try:
         return RunRequest.model_validate(merged)
     except ValidationError as error:

@@ -161,6 +161,9 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "request": plan.request.model_dump(mode="json"),
         "targets": [target.name for target in plan.dataset.targets],
         "dataset_title": plan.dataset.title,
+        "dataset_citation": plan.dataset.citation,
+        "dataset_licence": plan.dataset.licence,
+        "mos_ranges": {target.name: list(target.mos_range) for target in plan.dataset.targets},
         "parts": [
             {"repeat": split.repeat, "fit": len(split.train) + len(split.validation), "test": len(split.test)}
             for split in plan.splits
@@ -171,6 +174,8 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
             {
                 "label": method.label,
                 "display": method.display,
+                "name": method.cls.name,
+                "config": method.config.model_dump(mode="json"),
                 "targets": list(method.context.targets),
                 "weights": [asdict(weights) for weights in method.weights],
                 "diagnostic": method.cls.diagnostic,

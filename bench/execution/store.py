@@ -8,6 +8,7 @@
         scratch/<label>/<key>/            what a running cell keeps for its own continuation
         plans/<time>-<id>.json            one per command: protocol, methods, keys, provenance
         splits/<digest>.json
+        samples/<fingerprint>.parquet     the data set's rows, for figures and galleries: a report needs nothing else
         table.csv, table.md, costs.csv
 
 A cell is found by its row's label, its repeat and its key, so a store holds results of many settings side by side, and
@@ -31,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agiqa_bench import atomic
+from agiqa_bench.data.dataset import REQUIRED_COLUMNS
 from agiqa_bench.errors import StoreError
 
 if TYPE_CHECKING:
@@ -119,11 +121,19 @@ class Store:
         """Where a cell lies once it is finished."""
         return self.root / "cells" / slug(label) / f"{repeat:02d}-{key[:_KEY_LENGTH]}"
 
-    def find_cell(self, label: str, repeat: int, key: str) -> CellResult | None:
-        """The finished cell with this key, or None."""
+    def find_cell(self, label: str, repeat: int, key: str, *, with_model: bool = True) -> CellResult | None:
+        """The finished cell with this key, or None.
+
+        Args:
+            label: Its row.
+            repeat: Its split.
+            key: Its key.
+            with_model: Whether the content of a saved model counts too: a report reads none, and to look through
+                gigabytes of them would take minutes.
+        """
         folder = self.cell_folder(label, repeat, key)
         record = _read_record(folder / "cell.json", key)
-        if record is None or not _intact(folder, record):
+        if record is None or not _intact(folder, record, unread=None if with_model else record.get("model")):
             return None
         return CellResult(record, folder)
 
@@ -228,6 +238,51 @@ class Store:
         """
         return self.root / "scratch" / slug(label) / key[:_KEY_LENGTH]
 
+    # Samples
+
+    def samples_file(self, fingerprint: str) -> Path:
+        """Where the rows of the data set whose annotations have this fingerprint lie."""
+        return self.root / "samples" / f"{fingerprint[:_KEY_LENGTH]}.parquet"
+
+    def write_samples(self, table: pd.DataFrame, fingerprint: str) -> None:
+        """Store the rows of a data set; a table without images does not replace one that knows where they lie.
+
+        Args:
+            table: See `agiqa_bench.data.dataset.Dataset.samples`.
+            fingerprint: Its annotations' fingerprint.
+
+        Raises:
+            StoreError: The file system refuses.
+        """
+        file = self.samples_file(fingerprint)
+        if file.exists() and (table["path"] == "").any():
+            return
+        rows = table[[*REQUIRED_COLUMNS, *(name for name in table.columns if name.startswith("mos_"))]].copy()
+        rows.insert(0, "row", np.arange(len(rows), dtype=np.int64))
+        with atomic.new_file(file) as opened:
+            rows.to_parquet(opened, index=False, write_page_checksum=True)
+
+    def samples(self, fingerprint: str) -> pd.DataFrame | None:
+        """The rows of a data set: columns row, image, path, prompt, group, generator, family, mos_<target>.
+
+        Returns:
+            One line per row, in the published order, so that `row` of the predictions is its position; None if no run
+            of this version wrote them. `path` is the image's on the machine of the run, and may be empty.
+
+        Raises:
+            StoreError: The file is damaged.
+        """
+        import pandas as pd
+
+        file = self.samples_file(fingerprint)
+        try:
+            return pd.read_parquet(file, page_checksum_verification=True)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            why = str(error).strip().splitlines()[0]
+            raise StoreError(f"{file}: damaged ({why}); delete it and type the run's command again") from error
+
     # Plans
 
     def write_plan(self, plan_id: str, record: dict[str, Any]) -> None:
@@ -289,10 +344,16 @@ def _sha256(file: Path, size: int, changed: int) -> str:  # noqa: ARG001 - what 
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _intact(folder: Path, record: dict[str, Any]) -> bool:
-    """Whether every file of a cell is there as it was written; a damaged cell is computed again, never used."""
+def _intact(folder: Path, record: dict[str, Any], unread: str | None = None) -> bool:
+    """Whether every file of a cell is there as it was written; a damaged cell is computed again, never used.
+
+    The content of the file `unread` is taken on trust.
+    """
     files: dict[str, str] = record.get("files", {})
-    return all((folder / name).is_file() and _digest(folder / name) == checksum for name, checksum in files.items())
+    return all(
+        (folder / name).is_file() and (name == unread or _digest(folder / name) == checksum)
+        for name, checksum in files.items()
+    )
 
 
 def _read_record(file: Path, key: str) -> dict[str, Any] | None:

@@ -118,7 +118,9 @@ def _run_zero_shot(plan: Plan, store: Store, method: PlannedMethod, wanted: list
         try:
             samples = plan.samples(method)
             context = replace(method.context, progress=step)
-            scores, costs = cells.score_all(method.cls(method.config, context), samples)
+            scored, costs = cells.score_all(method.cls(method.config, context), samples.subset(plan.scored_rows))
+            scores = np.full((len(samples), len(samples.targets)), np.nan)
+            scores[plan.scored_rows] = scored
         except Exception as error:  # whatever a method raises fails its cells, not the run
             raise _Failed(error, plan.device) from error
         record = _record(plan, method, started_at, costs) | {"components": method.score_components}

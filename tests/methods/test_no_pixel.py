@@ -15,8 +15,9 @@ from agiqa_bench.execution.store import Store
 from agiqa_bench.methods.generator_mean import GeneratorMean
 from agiqa_bench.methods.generator_prompt import GeneratorPrompt
 from agiqa_bench.methods.prompt_text import PromptText
+from agiqa_bench.reporting.build.notes import notes
+from agiqa_bench.reporting.build.summaries import number_of
 from agiqa_bench.reporting.results import read_results
-from agiqa_bench.reporting.table import build_table
 
 
 def samples(prompts, generators, mos):
@@ -51,24 +52,24 @@ def comparison(root, tmp_path, dataset, **request):
     store = Store(tmp_path)
     outcome = run(plan, store, Silent())
     assert outcome.failures == []
-    table = build_table(read_results(store))
-    cells = {(s.target, row.label): row.cells for s in table.sections for row in s.rows}
-    return table, lambda target, method, metric="srcc": cells[target, method][metric]
+    results = read_results(store)
+    methods = {method.label: method for method in results.methods}
+    return results, lambda target, method, metric="srcc": number_of(results, methods[method], target, metric)
 
 
 def test_generator_mean_on_agiqa3k(annotations, tmp_path):
-    table, cell = comparison(annotations, tmp_path, "agiqa3k", methods=("generator_mean",))
-    assert cell("quality", "generator_mean").mean == pytest.approx(0.725, abs=0.02)
-    assert cell("alignment", "generator_mean").mean == pytest.approx(0.605, abs=0.03)
+    results, cell = comparison(annotations, tmp_path, "agiqa3k", methods=("generator_mean",))
+    assert cell("quality", "generator_mean").value == pytest.approx(0.725, abs=0.02)
+    assert cell("alignment", "generator_mean").value == pytest.approx(0.605, abs=0.03)
     within = cell("quality", "generator_mean", "srcc_within_generator")
-    assert within.mean is None
+    assert within.value is None
     assert "do not vary inside any" in within.reason
-    assert table.protocol["leaked_prompts"] == 0.0
+    assert results.protocol["leaked_prompts"] == 0.0
 
 
 def test_generator_mean_on_agiqa1k(annotations, tmp_path):
     _, cell = comparison(annotations, tmp_path, "agiqa1k", methods=("generator_mean",))
-    assert cell("quality", "generator_mean").mean == pytest.approx(0.72, abs=0.03)
+    assert cell("quality", "generator_mean").value == pytest.approx(0.72, abs=0.03)
 
 
 def test_generator_mean_on_aigciqa2023(annotations, tmp_path, standins):
@@ -77,11 +78,12 @@ def test_generator_mean_on_aigciqa2023(annotations, tmp_path, standins):
     standins.write_matlab_ratings(ratings, tmp_path / "data")
     ratings.unlink()
     _, cell = comparison(tmp_path / "data", tmp_path / "out", "aigciqa2023", methods=("generator_mean",))
-    assert cell("quality", "generator_mean").mean == pytest.approx(0.69, abs=0.03)
+    assert cell("quality", "generator_mean").value == pytest.approx(0.69, abs=0.03)
 
 
 def test_identities_leak_under_an_image_level_split_of_agiqa3k(annotations, tmp_path):
-    table, cell = comparison(annotations, tmp_path, "agiqa3k", methods=("generator_prompt",), split="image")
-    assert cell("alignment", "generator_prompt").mean == pytest.approx(0.74, abs=0.02)
-    assert table.protocol["leaked_prompts"] == 1.0
-    assert any("100% of the test images have their prompt group in the training part" in note for note in table.notes)
+    results, cell = comparison(annotations, tmp_path, "agiqa3k", methods=("generator_prompt",), split="image")
+    assert cell("alignment", "generator_prompt").value == pytest.approx(0.74, abs=0.02)
+    assert results.protocol["leaked_prompts"] == 1.0
+    leakage = "100% of the test images have their prompt group in the training part, 100% their generator"
+    assert leakage in notes(results)

@@ -1,0 +1,132 @@
+"""What a cell cost: times, memory, parameters."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from agiqa_bench.data.samples import Samples
+from agiqa_bench.evaluation.splits import make_splits
+from agiqa_bench.execution import cell as cells
+from agiqa_bench.execution import device
+from agiqa_bench.execution.device import PeakMemory
+from agiqa_bench.execution.progress import Silent
+from agiqa_bench.execution.runner import run
+from agiqa_bench.execution.store import Store
+from agiqa_bench.method import Method
+from agiqa_bench.parameters import ParameterCounts
+
+MEBIBYTE = 2**20
+BLOCK = 96 * MEBIBYTE
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+
+
+def samples() -> Samples:
+    names = [f"prompt {number}" for number in range(20)]
+    table = pd.DataFrame({"image": names, "prompt": names, "group": names, "generator": "g", "mos_quality": 1.0})
+    return Samples(table, ["quality"])
+
+
+class Greedy(Method):
+    """Needs a block of memory for a moment, and has a network of 7 parameters, 3 of them frozen."""
+
+    name = title = "greedy"
+    block = BLOCK
+
+    def fit(self, train, validation=None):
+        np.ones(self.block, dtype=np.uint8)
+        self.network = torch.nn.Sequential(torch.nn.Linear(2, 1).requires_grad_(False), torch.nn.Linear(1, 2))
+        return self
+
+    def predict(self, samples):
+        return np.arange(len(samples), dtype=float)
+
+
+class Says(Greedy):
+    """Knows better how many parameters it has."""
+
+    name = title = "says"
+
+    def parameter_counts(self):
+        return ParameterCounts(10**9, None)
+
+
+class ZeroShot(Greedy):
+    name = title = "zero_shot"
+    trainable = False
+
+    def prepare(self):
+        self.fit(None)
+
+
+def test_a_trained_cell_knows_its_parameters():
+    data = samples()
+    split = make_splits(data._table, "table", repeats=1)[0]
+    _, costs = cells.fit_and_predict(Greedy(), data, split)
+    assert (costs.parameters, costs.trainable_parameters) == (7, 4)
+    assert costs.predicted == len(split.test)
+    assert costs.fit_seconds > 0
+    assert costs.peak_device_bytes is None
+    _, costs = cells.fit_and_predict(Says(), data, split)
+    assert (costs.parameters, costs.trainable_parameters) == (10**9, None)
+
+
+def test_zero_shot_scores_know_them_too():
+    _, costs = cells.score_all(ZeroShot(), samples())
+    assert (costs.parameters, costs.trainable_parameters) == (7, 0)
+
+
+def test_what_has_no_network_has_no_count(plan_of, tmp_path):
+    plan = plan_of("epochs", repeats=1)
+    store = Store(tmp_path / "out")
+    store.prepare()
+    plan.find_results(store)
+    run(plan, store, Silent())
+    (cell,) = plan.methods[0].cells
+    costs = cell.result.record["costs"]
+    assert costs["parameters"] is None
+    assert costs["trainable_parameters"] is None
+    assert costs["peak_device_bytes"] is None
+    if sys.platform == "linux":
+        assert 10 * MEBIBYTE < costs["peak_host_bytes"] < 2**40
+
+
+@on_linux
+def test_the_peak_of_the_host_is_that_of_the_block_alone():
+    with PeakMemory("cpu") as before:
+        pass
+    with PeakMemory("cpu") as greedy:
+        np.ones(BLOCK, dtype=np.uint8)
+    with PeakMemory("cpu") as after:
+        pass
+    assert greedy.host_bytes - before.host_bytes == pytest.approx(BLOCK, rel=0.1)
+    assert greedy.host_bytes - after.host_bytes > 0.9 * BLOCK, "an earlier peak does not count"
+
+
+@pytest.mark.parametrize("refused", ["clear_refs", "status"])
+def test_where_the_system_does_not_tell_there_is_no_number(refused, monkeypatch, tmp_path):
+    (tmp_path / "clear_refs").write_text("")
+    (tmp_path / "status").write_text("Name:\tpython\nVmHWM:\t    2048 kB\n")
+    monkeypatch.setattr(device, "_PROCESS", tmp_path)
+    with PeakMemory("cpu") as memory:
+        pass
+    assert (memory.host_bytes, memory.device_bytes) == (2 * MEBIBYTE, None)
+    assert (tmp_path / "clear_refs").read_text() == "5"
+    file = tmp_path / refused
+    file.unlink()
+    file.mkdir()  # can neither be read nor written
+    with PeakMemory("cpu") as memory:
+        pass
+    assert memory.host_bytes is None
+
+
+def test_other_systems_have_no_proc(monkeypatch):
+    monkeypatch.setattr(device, "_PROCESS", Path("/no/such/folder"))
+    with PeakMemory("cpu") as memory:
+        pass
+    assert memory.host_bytes is None

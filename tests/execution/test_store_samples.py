@@ -1,0 +1,124 @@
+"""The rows of the data set that a store keeps, and what of a cell is looked through before it is used."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+from agiqa_bench.errors import StoreError
+from agiqa_bench.execution.store import Store
+
+FINGERPRINT = "0123456789abcdef" * 4
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "mos_quality": [1.5, 0.1 + 0.2, 4.0],
+            "image": ["a.png", "b.png", "a.png"],
+            "prompt": ["a cat", 'a "dog", é', ""],
+            "path": ["/data/a.png", "/data/b.png", "/data/a.png"],
+            "group": ["g0", "g1", "g0"],
+            "generator": ["x-1", "x-2", "x-1"],
+            "family": ["x", "x", "x"],
+            "mos_alignment": [3.0, 2.0, 1.0],
+            "of its own": [0, 0, 0],
+        }
+    )
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(tmp_path / "run")
+
+
+def test_the_rows_come_back_as_they_were(store, table):
+    assert store.samples(FINGERPRINT) is None
+    store.write_samples(table, FINGERPRINT)
+    assert [file.name for file in (store.root / "samples").iterdir()] == ["0123456789abcdef.parquet"]
+    found = store.samples(FINGERPRINT)
+    names = ["row", "image", "path", "prompt", "group", "generator", "family", "mos_quality", "mos_alignment"]
+    assert list(found.columns) == names
+    assert found["row"].tolist() == [0, 1, 2]
+    for name in names[1:]:
+        assert found[name].tolist() == table[name].tolist()
+    assert store.samples(FINGERPRINT[::-1]) is None
+
+
+def test_a_run_without_images_does_not_forget_where_they_are(store, table):
+    store.write_samples(table.assign(path=""), FINGERPRINT)
+    assert set(store.samples(FINGERPRINT)["path"]) == {""}
+    store.write_samples(table, FINGERPRINT)
+    store.write_samples(table.assign(path=""), FINGERPRINT)
+    assert store.samples(FINGERPRINT)["path"].tolist() == table["path"].tolist()
+    moved = table["path"].str.replace("/data", "/elsewhere").tolist()
+    store.write_samples(table.assign(path=moved), FINGERPRINT)
+    assert store.samples(FINGERPRINT)["path"].tolist() == moved
+
+
+def test_a_damaged_file_is_named_and_not_used(store, table):
+    store.write_samples(table, FINGERPRINT)
+    file = store.samples_file(FINGERPRINT)
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    with pytest.raises(
+        StoreError, match=r"0123456789abcdef\.parquet: damaged .*; delete it and type the run's command"
+    ):
+        store.samples(FINGERPRINT)
+    # One bit of the first column's page, which nothing but its checksum can tell from a good one.
+    flipped = bytearray(content)
+    place = content.index((3).to_bytes(1), 60)
+    flipped[place] ^= 1
+    file.write_bytes(bytes(flipped))
+    with pytest.raises(StoreError, match="damaged"):
+        store.samples(FINGERPRINT)
+
+
+def test_a_run_stores_them(command, rated_table, tmp_path):
+    done = command(
+        "run", "-d", rated_table, "-m", "generator_mean", "--annotations-only", "--repeats", 1, "--output", "out"
+    )
+    assert done.returncode == 0, done.stderr
+    store = Store(tmp_path / "out")
+    (plan,) = store.plans()
+    found = store.samples(plan["protocol"]["annotations"])
+    rated = pd.read_csv(rated_table)
+    assert found["image"].tolist() == rated["image"].tolist()
+    assert found["mos_quality"].tolist() == rated["mos_quality"].tolist()
+    (cell,) = store.root.glob("cells/*/*/predictions.parquet")
+    predicted = pd.read_parquet(cell)
+    assert predicted["image"].tolist() == found["image"][predicted["row"]].tolist()
+
+
+def test_a_report_does_not_read_models_and_still_no_damaged_cell(store):
+    def save_model(folder):
+        (folder / "model.json").write_text("{}")
+        (folder / "model.safetensors").write_bytes(b"large")
+        return folder / "model.safetensors"
+
+    predictions = pd.DataFrame({"row": [0], "image": ["a.png"], "score_quality": [1.0], "mos_quality": [2.0]})
+    folder = store.write_cell("m", 0, "key", {"metrics": {}}, predictions, [{"epoch": 1.0}], save_model).folder
+
+    def found(**options) -> bool:
+        return store.find_cell("m", 0, "key", **options) is not None
+
+    assert found()
+    assert found(with_model=False)
+    (folder / "model.safetensors").write_bytes(b"LARGE")
+    assert not found()
+    assert found(with_model=False)
+    (folder / "model.safetensors").unlink()
+    assert not found(with_model=False)
+    save_model(folder)
+    assert found()
+    for name in ("predictions.parquet", "history.json", "model.json"):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[:-1] + b"?")
+        assert not found(with_model=False), name
+        (folder / name).write_bytes(content)
+    record = json.loads((folder / "cell.json").read_text())
+    (folder / "cell.json").write_text(json.dumps(record)[:-1])
+    assert not found(with_model=False)
