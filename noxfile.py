@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import re
 from pathlib import Path
 
 import nox
 
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["lint", "typecheck", "tests"]
+nox.options.sessions = ["lint", "typecheck", "tests", "readme_check"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 THIS_PYTHON = None
+README = Path("README.md")
+FIGURE = Path("results/reference/demo-srcc.svg")
+SCREENSHOT = Path("results/reference/demo-report.png")
+TOLERANCE = 0.02
+"""How far the README's numbers may be from today's: another processor rounds otherwise while a network learns."""
 
 
 def group(name: str) -> list[str]:
@@ -60,21 +67,30 @@ def demo_scnn(session: nox.Session) -> None:
 
 @nox.session(python=THIS_PYTHON)
 def benchmark(session: nox.Session) -> None:
-    """Print how many images per second the handcrafted methods score; arguments after -- are the module's own."""
+    """Measure speed: images per second of the handcrafted methods, then seconds and memory of a large report.
+
+    Arguments after -- go to the first; `-- reports` measures the second alone.
+    """
     session.install("-e", ".")
-    session.run("python", "-m", "agiqa_bench.benchmarks.features", *session.posargs)
+    if session.posargs != ["reports"]:
+        session.run("python", "-m", "agiqa_bench.benchmarks.features", *session.posargs)
+    stores = Path(session.create_tmp()) / "stores"
+    session.run("python", "tests/stored_runs.py", str(stores))
+    session.run("python", "-m", "agiqa_bench.benchmarks.reports", *map(str, sorted(stores.iterdir())))
 
 
 @nox.session(python=THIS_PYTHON)
 def readme(session: nox.Session) -> None:
-    """Compute the README's tables and contact sheet again; -- FOLDER holds the real data sets' annotation files."""
-    session.install("-e", ".")
+    """Compute the README's tables and pictures again; -- FOLDER holds the real data sets' annotation files."""
+    session.install("-e", ".", "playwright")
     session.run("python", "-m", "agiqa_bench.synthetic.contact_sheet", "results/reference/demo-contact-sheet.png")
-    show = ("report", "--format", "markdown")
-    output = session.create_tmp()
-    session.run("agiqa-bench", "run", "--dataset", "demo", "--output", f"{output}/demo")
-    text = str(session.run("agiqa-bench", *show, f"{output}/demo", silent=True))
-    replace_block("demo table", [section(text, target) for target in ("quality", "alignment")])
+    output = Path(session.create_tmp())
+    block = demo_block(session, output / "demo")
+    replace_block("demo table", block)
+    session.run("agiqa-bench", "report", f"{output}/demo", "--output", f"{output}/report")
+    figure = (output / "report/figures/strip-srcc-quality.svg").read_text("utf-8")
+    FIGURE.write_text(figure.replace("</svg>", f"<!-- {stamp(block)} --></svg>"), "utf-8")
+    session.run("python", "tests/reporting/screenshot.py", f"{output}/report/report.html", str(SCREENSHOT))
     if not session.posargs:
         return
     titles = ("Data set", "Split", "Target", "Method", "SRCC", "PLCC", "SRCC in generator", "SRCC in prompt")
@@ -92,7 +108,59 @@ def readme(session: nox.Session) -> None:
         table = str(session.run("agiqa-bench", "report", "--format", "csv", where, silent=True))
         Path(f"results/reference/no-pixel/{dataset}-{split}.csv").write_text(table, "utf-8")
         lines += [summary(row) for row in csv.DictReader(io.StringIO(table))]
-    replace_block("no-pixel table", ["\n".join(f"| {' | '.join(line)} |" for line in lines)])
+    replace_block("no-pixel table", "\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+
+@nox.session(python=THIS_PYTHON)
+def readme_check(session: nox.Session) -> None:
+    """Say whether the README's table and figure are what the code gives now: runs the demo again, in some minutes."""
+    session.install("-e", ".")
+    shown = block_of("demo table")
+    if stamp(shown) not in FIGURE.read_text("utf-8"):
+        session.error(f"{FIGURE} was not drawn with the README's table: nox -s readme")
+    now = demo_block(session, Path(session.create_tmp()) / "demo")
+    before, after = numbers(shown), numbers(now)
+    if before.keys() != after.keys():
+        session.error(f"rows come or go: {sorted(before.keys() ^ after.keys())}; nox -s readme")
+    moved = {
+        row: (old, new)
+        for row, old in before.items()
+        if len(old) != len(new := after[row]) or any(abs(x - y) > TOLERANCE for x, y in zip(old, new, strict=True))
+    }
+    if moved:
+        session.error(f"the README's table is stale by more than {TOLERANCE}: {moved}; nox -s readme")
+    session.log(f"the README's table is fresh: {len(after)} rows within {TOLERANCE}")
+
+
+def demo_block(session: nox.Session, output: Path) -> str:
+    """Run all methods on the demo data set and give the README's tables of it."""
+    session.run("agiqa-bench", "run", "--dataset", "demo", "--output", str(output))
+    show = ("agiqa-bench", "report", "--brief", "--format", "markdown", str(output))
+    text = str(session.run(*show, silent=True))
+    return "\n\n".join(section(text, target) for target in ("quality", "alignment"))
+
+
+def section(markdown: str, target: str) -> str:
+    """The table of one target out of a Markdown report, under a plain line instead of a heading."""
+    part = markdown.split(f"### Target: {target}\n", 1)[1]
+    table = next(block for block in part.split("\n\n") if block.startswith("|"))
+    return f"Target: {target}\n\n{table}"
+
+
+def numbers(block: str) -> dict[str, list[float]]:
+    """Every number of each row of the README's tables, by target and method."""
+    found, target = {}, ""
+    for line in block.splitlines():
+        target = line if line.startswith("Target: ") else target
+        if line.startswith("| ") and not line.startswith(("| ---", "| Method")):
+            name, *cells = line.strip("| ").split(" | ")
+            found[f"{target}: {name}"] = [float(text) for text in re.findall(r"-?\d+\.\d+", " ".join(cells))]
+    return found
+
+
+def stamp(block: str) -> str:
+    """What ties a picture to the table that it was drawn with."""
+    return f"table {hashlib.sha256(block.encode()).hexdigest()}"
 
 
 def summary(row: dict[str, str]) -> tuple[str, ...]:
@@ -104,16 +172,14 @@ def summary(row: dict[str, str]) -> tuple[str, ...]:
     return (row["dataset"], row["split"], row["target"], f"`{row['method']}`", *metrics)
 
 
-def section(markdown: str, target: str) -> str:
-    """The table of one target out of a Markdown report, under a plain line instead of a heading."""
-    body = markdown.split(f"### Target: {target}\n\n", 1)[1].split("\n\n", 1)[0]
-    return f"Target: {target}\n\n{body}"
+def block_of(name: str) -> str:
+    """What stands between `<!-- name -->` and `<!-- end of name -->` of the README."""
+    text = README.read_text("utf-8").split(f"<!-- {name} -->\n", 1)[1]
+    return text.split(f"\n<!-- end of {name} -->", 1)[0]
 
 
-def replace_block(name: str, parts: list[str]) -> None:
-    """Put parts between `<!-- name -->` and `<!-- end of name -->` of the README."""
-    file = Path("README.md")
-    before, rest = file.read_text("utf-8").split(f"<!-- {name} -->\n", 1)
+def replace_block(name: str, block: str) -> None:
+    """Put a block between `<!-- name -->` and `<!-- end of name -->` of the README."""
+    before, rest = README.read_text("utf-8").split(f"<!-- {name} -->\n", 1)
     after = rest.split(f"<!-- end of {name} -->", 1)[1]
-    block = "\n\n".join(parts)
-    file.write_text(f"{before}<!-- {name} -->\n{block}\n<!-- end of {name} -->{after}", "utf-8")
+    README.write_text(f"{before}<!-- {name} -->\n{block}\n<!-- end of {name} -->{after}", "utf-8")

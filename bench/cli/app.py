@@ -9,7 +9,18 @@ import typer
 from typer.core import TyperGroup
 
 from agiqa_bench import __version__
-from agiqa_bench.cli import attention, datasets, methods, report, run, score, splits
+from agiqa_bench.cli import (
+    attention,
+    datasets,
+    leaderboard,
+    methods,
+    protocol_study,
+    report,
+    run,
+    score,
+    splits,
+    tables,
+)
 from agiqa_bench.errors import AgiqaError
 
 # Typer brings click along under changing names; its own BadParameter leads to the base of all usage errors.
@@ -74,6 +85,9 @@ def start(arguments: list[str]) -> int:
 
 app.command("run")(run.run)
 app.command("report")(report.report)
+app.add_typer(tables.app, name="tables")
+app.command("protocol-study")(protocol_study.protocol_study)
+app.command("leaderboard")(leaderboard.leaderboard)
 app.command("score")(score.score)
 app.command("attention")(attention.attention)
 app.add_typer(methods.app, name="methods")

@@ -34,7 +34,7 @@ def attention(
     from rich.console import Console
 
     from agiqa_bench.data.images import decode
-    from agiqa_bench.reporting.attention_maps import check_suffix, write_maps
+    from agiqa_bench.figures.attention_maps import check_suffix, write_maps
     from agiqa_bench.saved import check_prompts
 
     check_suffix(output)

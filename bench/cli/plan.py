@@ -32,9 +32,11 @@ def show_plan(plan: Plan, folder: Path, console: Console) -> None:
     )
     for fault in dataset.faults:
         console.print(Text(f"  note: {fault.message}", style="dim"), soft_wrap=True)
-    leak = f"{plan.protocol['leaked_prompts']:.0%} of the test images have their prompt group in the training part"
     splits = "1 split" if len(plan.splits) == 1 else f"{len(plan.splits)} splits"
-    console.print(Text(f"{splits}, {plan.rule}: {leak}"))
+    console.print(Text(f"{splits}, {plan.rule}: {_leakage(plan)}"))
+    if len(dataset.parts) > 1:
+        for line in _roles(plan):
+            console.print(Text(f"  {line}"), soft_wrap=True)
     running = [method for method in plan.methods if method.skip is None]
     if running:
         console.print(_table(running, f"Plan · {plan.device} · {folder}"))
@@ -46,6 +48,35 @@ def show_plan(plan: Plan, folder: Path, console: Console) -> None:
         console.print(Text("Left out", style="bold"))
     for name, reason in left_out:
         console.print(Text(f"  {name}: ", style="yellow") + Text(reason, style="default"), soft_wrap=True)
+
+
+def _leakage(plan: Plan) -> str:
+    """What the test part shares with the training part, in words."""
+    prompts = f"{plan.protocol['leaked_prompts']:.0%} of the test images"
+    if len(plan.dataset.parts) == 1:
+        return f"{prompts} have their prompt group in the training part"
+    generators = f"{plan.protocol['leaked_generators']:.0%} a generator"
+    return f"{prompts} have a prompt, and {generators}, that the training part of the other data set has too"
+
+
+def _roles(plan: Plan) -> list[str]:
+    """What each of two data sets is there for."""
+    train, test = plan.dataset.parts
+    fit, chosen, judged = (
+        sum(len(getattr(split, part)) for split in plan.splits) / len(plan.splits)
+        for part in ("train", "validation", "test")
+    )
+    rated = " and ".join(target.name for target in plan.dataset.targets)
+    lines = [
+        f"learn from {train.title}: {fit:.0f} training and {chosen:.0f} validation rows of {len(train.samples)} in "
+        "each split, as in a run on it",
+        f"judged on {test.title}: {judged:.0f} test rows of {len(test.samples)}, as in a run on it; both rate {rated}",
+        f"a zero-shot method learns nothing: its scores are those of a run on {test.title}",
+    ]
+    if plan.request.preset == "auto" and train.preset != test.preset:
+        quick = next(part.title for part in plan.dataset.parts if part.preset == "quick")
+        lines.append(f"methods have their paper's settings, because {quick} alone asks for quick ones; see --preset")
+    return lines
 
 
 def _other_families(plan: Plan) -> list[str]:

@@ -37,6 +37,14 @@ def run(
         str | None,
         typer.Option("--dataset", "-d", metavar="NAME", help="A name, or a table file.", rich_help_panel=_WHAT),
     ] = None,
+    train_on: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Instead of --dataset: learn from this one ...", rich_help_panel=_WHAT),
+    ] = None,
+    test_on: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="... and be judged on this one.", rich_help_panel=_WHAT),
+    ] = None,
     targets: Annotated[
         str | None,
         typer.Option(metavar="NAMES", help="Only these targets, e.g. quality.", rich_help_panel=_WHAT),
@@ -167,6 +175,8 @@ def run(
     options: dict[str, Any] = {
         "methods": methods,
         "dataset": dataset,
+        "train_on": train_on,
+        "test_on": test_on,
         "targets": None if targets is None else tuple(part.strip() for part in targets.split(",") if part.strip()),
         "data_root": data_root,
         "annotations_only": annotations_only,
@@ -206,14 +216,13 @@ def _run(request: RunRequest, *, download: bool, dry_run: bool) -> int:
     from agiqa_bench.cli.console import wide_console
     from agiqa_bench.cli.plan import show_plan
     from agiqa_bench.cli.progress import TerminalWatcher, forward_log
-    from agiqa_bench.cli.report import write_tables
     from agiqa_bench.errors import ConfigError, StoreError
     from agiqa_bench.execution.runner import run as run_plan
     from agiqa_bench.execution.stopping import EXIT_CODE
     from agiqa_bench.execution.store import Store
     from agiqa_bench.plugins import load_plugin
+    from agiqa_bench.reporting.files import write_run_tables
     from agiqa_bench.reporting.results import read_results
-    from agiqa_bench.reporting.table import build_table
 
     if request.offline:
         os.environ.update(AGIQA_OFFLINE="1", HF_HUB_OFFLINE="1")
@@ -245,7 +254,7 @@ def _run(request: RunRequest, *, download: bool, dry_run: bool) -> int:
             shown.print(_latest_table(store, shown))
         raise
     shown.print()
-    write_tables(build_table(read_results(store)), store.root)
+    write_run_tables(read_results(store), store.root)
     shown.print(_latest_table(store, shown))
     _show_ending(outcome, plan, store, told)
     if outcome.interrupted:
@@ -268,33 +277,37 @@ def _plan_or_none(request: RunRequest, watcher: Any, *, asks: bool) -> Plan | No
 
 def _download_and_plan(request: RunRequest, watcher: Any, console: Console, *, agreed: bool) -> Plan:
     from agiqa_bench.cli.datasets import download_shown
-    from agiqa_bench.data.catalogue import open_dataset
     from agiqa_bench.errors import DataNotFoundError
-    from agiqa_bench.execution.planning import make_plan
+    from agiqa_bench.execution.planning import make_plan, requested_dataset
 
-    dataset = open_dataset(request.dataset, request.data_root, annotations_only=request.annotations_only)
-    try:
-        complete = request.annotations_only or dataset.has_images
-        reason = f"images of '{dataset.name}' are missing"
-    except DataNotFoundError as error:
-        complete, reason = False, str(error)
-    if not complete:
-        if not agreed:
-            watcher.say(reason)
-            if not typer.confirm(f"Download {dataset.title} now?", err=True):
-                raise DataNotFoundError(reason)
-        download_shown(dataset, request.data_root, console)
+    for dataset in requested_dataset(request).parts:
+        try:
+            complete = request.annotations_only or dataset.has_images
+            reason = f"images of '{dataset.name}' are missing"
+        except DataNotFoundError as error:
+            complete, reason = False, str(error)
+        if not complete:
+            if not agreed:
+                watcher.say(reason)
+                if not typer.confirm(f"Download {dataset.title} now?", err=True):
+                    raise DataNotFoundError(reason)
+            download_shown(dataset, request.data_root, console)
     return make_plan(request, watcher.say)
 
 
 def _default_output(plan: Plan) -> Path:
-    """`results/runs/<data set>`, apart for each split rule, and for a table that bears a registered name."""
+    """`results/runs/<data set>`, or `<one>-to-<other>`.
+
+    Each split rule has a folder of its own, and so has a table that bears a registered name.
+    """
     from agiqa_bench.data.catalogue import TABLE_SUFFIXES
     from agiqa_bench.registry import dataset_registry
 
-    name = plan.dataset.name
-    if plan.request.dataset.lower().endswith(TABLE_SUFFIXES) and name in dataset_registry():
-        name += "-table"
+    names = []
+    for asked, part in zip(plan.request.data, plan.dataset.parts, strict=True):
+        is_table = asked.lower().endswith(TABLE_SUFFIXES)
+        names.append(f"{part.name}-table" if is_table and part.name in dataset_registry() else part.name)
+    name = "-to-".join(names)
     if plan.request.splits_file is not None:
         name += f"-{plan.request.splits_file.stem}"
     elif plan.rule != "grouped":
@@ -304,27 +317,31 @@ def _default_output(plan: Plan) -> Path:
 
 def _store_splits(plan: Plan, store: Any) -> None:
     from agiqa_bench.evaluation.split_file import export_splits
+    from agiqa_bench.evaluation.splits import splits_digest
 
-    file = store.root / "splits" / f"{plan.protocol['splits_digest'][:16]}.json"
-    if not file.exists():
-        export_splits(
-            file,
-            plan.splits,
-            plan.dataset.samples,
-            dataset=plan.dataset.name,
-            fingerprint=plan.dataset.fingerprint,
-            rule=plan.rule,
-            seed=plan.request.seed,
-        )
+    for part, splits in zip(plan.dataset.parts, plan.splits_of_parts, strict=True):
+        file = store.root / "splits" / f"{splits_digest(splits)[:16]}.json"
+        if not file.exists():
+            export_splits(
+                file,
+                splits,
+                part.samples,
+                dataset=part.name,
+                fingerprint=part.fingerprint,
+                rule=plan.rule,
+                seed=plan.request.seed,
+            )
+    store.write_samples(plan.dataset.samples, plan.dataset.fingerprint)
 
 
 def _latest_table(store: Any, console: Console) -> Any:
     """What this command asked for, for the terminal; the files in the folder hold all that is comparable."""
+    from agiqa_bench.reporting.build.report import build_report
+    from agiqa_bench.reporting.render.terminal import to_terminal
     from agiqa_bench.reporting.results import read_results
-    from agiqa_bench.reporting.table import build_table
-    from agiqa_bench.reporting.terminal import to_terminal
 
-    return to_terminal(build_table(read_results(store, latest_only=True)), console.width)
+    brief = build_report([read_results(store, latest_only=True)], brief=True)
+    return to_terminal(brief, console.width, console.encoding)
 
 
 def _show_ending(outcome: Outcome, plan: Plan, store: Any, console: Console) -> None:

@@ -1,15 +1,26 @@
-"""From a store to the results that belong together."""
+"""From stores to the results that belong together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from agiqa_bench.execution.store import CellResult, Store
 
-PROTOCOL_KEYS = ("dataset", "annotations", "split", "splits_digest", "seed", "select")
-"""What must agree before numbers stand in one table."""
+if TYPE_CHECKING:
+    import pandas as pd
+
+PROTOCOL_KEYS = {
+    "dataset": "data sets",
+    "annotations": "annotations of the data set",
+    "split": "split rules",
+    "splits_digest": "splits",
+    "seed": "seeds",
+    "select": "ways to choose the epoch",
+}
+"""What must agree before numbers stand in one table, with its name where it does not."""
 
 
 @dataclass
@@ -17,12 +28,18 @@ class MethodResults:
     """The finished cells of one method.
 
     Attributes:
+        label: Its row's name in the store.
+        display: The same for people.
+        name: The method's registry name, e.g. `ipiqa`.
+        config: All its settings, as they were resolved; empty in stores of older versions.
+        keys: Key of the cell of each planned repeat.
         cells: By repeat.
-        expected: Number of planned repeats.
     """
 
     label: str
     display: str
+    name: str
+    config: dict[str, Any]
     targets: tuple[str, ...]
     weights: tuple[str, ...]
     stand_ins: tuple[str, ...]
@@ -33,8 +50,13 @@ class MethodResults:
     keeps_features: bool
     preset: str
     note: str
-    expected: int
+    keys: dict[int, str] = field(default_factory=dict)
     cells: dict[int, CellResult] = field(default_factory=dict)
+
+    @property
+    def expected(self) -> int:
+        """Number of planned repeats."""
+        return len(self.keys)
 
 
 @dataclass
@@ -48,6 +70,7 @@ class RunResults:
         sizes: (rows to learn from, test rows) by repeat.
         left_out: (method, why) of what was skipped or has failed.
         plans: The stored plans that the results come from, oldest first.
+        stores: The folders that they come from.
         earlier: Names of the rows that the latest command did not ask for; their code may have changed since.
     """
 
@@ -58,7 +81,23 @@ class RunResults:
     methods: list[MethodResults]
     left_out: list[tuple[str, str]]
     plans: list[dict[str, Any]]
+    stores: tuple[Store, ...] = ()
     earlier: list[str] = field(default_factory=list)
+
+    @property
+    def images(self) -> str | None:
+        """Digest of the image files; None if no method looked at them."""
+        return next((plan["images"] for plan in reversed(self.plans) if plan["images"] is not None), None)
+
+    @property
+    def where(self) -> str:
+        """The folders' names, for messages."""
+        return " + ".join(str(store.root) for store in self.stores)
+
+    def samples(self) -> pd.DataFrame | None:
+        """The data set's table of samples as it was stored with the run; None in stores of older versions."""
+        found = (store.samples(self.protocol["annotations"]) for store in self.stores)
+        return next((table for table in found if table is not None), None)
 
 
 def read_results(store: Store, *, latest_only: bool = False) -> RunResults:
@@ -74,8 +113,25 @@ def read_results(store: Store, *, latest_only: bool = False) -> RunResults:
         StoreError: The folder holds no run.
     """
     plans = store.plans()
+    return _read(store, plans[-1:] if latest_only else _comparable(plans), latest_only=latest_only)
+
+
+def read_protocols(store: Store) -> list[RunResults]:
+    """The results under each protocol that commands on a store used; that of the latest command comes last.
+
+    Raises:
+        StoreError: The folder holds no run.
+    """
+    plans, found = store.plans(), []
+    while plans:
+        group = _comparable(plans)
+        found.append(_read(store, group))
+        plans = [plan for plan in plans if not any(plan is used for used in group)]
+    return found[::-1]
+
+
+def _read(store: Store, plans: Sequence[dict[str, Any]], *, latest_only: bool = False) -> RunResults:
     latest = plans[-1]
-    plans = [latest] if latest_only else _comparable(plans)
     rows: dict[str, dict[str, Any]] = {}
     left_out: dict[str, tuple[str, str]] = {}
     for plan in plans:
@@ -108,8 +164,57 @@ def read_results(store: Store, *, latest_only: bool = False) -> RunResults:
         sizes={part["repeat"]: (part["fit"], part["test"]) for part in latest["parts"]},
         methods=methods,
         left_out=sorted(left_out.values()),
-        plans=plans,
+        plans=list(plans),
+        stores=(store,),
         earlier=[row["display"] for label, row in rows.items() if label not in current],
+    )
+
+
+def differences(one: RunResults, other: RunResults) -> list[str]:
+    """In what two results differ so that they cannot stand in one table, in words; empty if they can."""
+    found = [name for key, name in PROTOCOL_KEYS.items() if one.protocol.get(key) != other.protocol.get(key)]
+    if one.images != other.images and None not in (one.images, other.images):
+        found.append("image files")
+    return found
+
+
+def join_comparable(results: Iterable[RunResults]) -> list[RunResults]:
+    """Join what can stand in one table, in the order given; what cannot stays apart.
+
+    A row that two folders hold with the same keys is one row. With other keys (other code, weights, libraries) both
+    stay, each with its folder's name.
+    """
+    joined: list[RunResults] = []
+    for result in results:
+        for position, other in enumerate(joined):
+            if not differences(other, result):
+                joined[position] = _join(other, result)
+                break
+        else:
+            joined.append(result)
+    return joined
+
+
+def _join(one: RunResults, other: RunResults) -> RunResults:
+    methods = {method.label: method for method in one.methods}
+    for method in other.methods:
+        known = methods.get(method.label)
+        if known is None:
+            methods[method.label] = method
+        elif known.keys == method.keys:
+            methods[method.label] = replace(known, cells=known.cells | method.cells)
+        else:
+            mark = f" [{other.stores[-1].root.name}]"
+            methods[method.label + mark] = replace(method, label=method.label + mark, display=method.display + mark)
+    there = {method.display for method in methods.values() if method.cells}
+    return replace(
+        one,
+        methods=list(methods.values()),
+        targets=tuple(dict.fromkeys((*one.targets, *other.targets))),
+        left_out=sorted({entry for entry in (*one.left_out, *other.left_out) if entry[0] not in there}),
+        plans=sorted((*one.plans, *other.plans), key=lambda plan: str(plan.get("started", ""))),
+        stores=(*one.stores, *other.stores),
+        earlier=list(dict.fromkeys((*one.earlier, *other.earlier))),
     )
 
 
@@ -119,7 +224,7 @@ def _comparable(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:
     images = None
     kept = []
     for plan in reversed(plans):
-        if any(plan["protocol"][key] != latest["protocol"][key] for key in PROTOCOL_KEYS):
+        if any(plan["protocol"].get(key) != latest["protocol"].get(key) for key in PROTOCOL_KEYS):
             continue
         # A plan without methods that look at images says nothing about them.
         if images is not None and plan["images"] not in (None, images):
@@ -130,14 +235,17 @@ def _comparable(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _method_results(store: Store, row: dict[str, Any]) -> MethodResults:
+    keys = {int(repeat): key for repeat, key in row["keys"].items()}
     cells = {}
-    for repeat, key in row["keys"].items():
-        found = store.find_cell(row["label"], int(repeat), key)
+    for repeat, key in keys.items():
+        found = store.find_cell(row["label"], repeat, key, with_model=False)
         if found is not None:
-            cells[int(repeat)] = found
+            cells[repeat] = found
     return MethodResults(
         label=row["label"],
         display=row["display"],
+        name=row.get("name") or re.split(r"\[| \(", row["label"], maxsplit=1)[0],
+        config=row.get("config", {}),
         targets=tuple(row["targets"]),
         weights=tuple(weights["name"] for weights in row["weights"]),
         stand_ins=tuple(weights["stand_in"] for weights in row["weights"] if weights["stand_in"]),
@@ -148,7 +256,7 @@ def _method_results(store: Store, row: dict[str, Any]) -> MethodResults:
         keeps_features=row.get("keeps_features", False),
         preset=row["preset"],
         note=row["note"],
-        expected=len(row["keys"]),
+        keys=keys,
         cells=cells,
     )
 

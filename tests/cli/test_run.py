@@ -41,7 +41,7 @@ def test_a_run_ends_with_the_table_and_its_files(run, tmp_path):
     assert "Generator mean" in done.stdout
     assert "undefined" in done.stdout
     assert "12 cells computed, 0 reused" in done.stderr
-    assert "| Generator mean |" in (output / "table.md").read_text()
+    assert "| *Generator mean* |" in (output / "table.md").read_text()
     plan = json.loads(next((output / "plans").iterdir()).read_text())
     assert plan["outcome"] == {"computed": 12, "failures": [], "interrupted": False}
     assert plan["environment"]["libraries"]["numpy"]
@@ -174,7 +174,7 @@ def test_report_shows_the_stored_table_again_in_every_format(run, command, tmp_p
     run("epochs,generator_mean", "--repeats", 2)
     output = tmp_path / "results/runs/rated"
     assert command("report", output, "--format", "csv").stdout == (output / "table.csv").read_text()
-    assert command("report", output, "--format", "markdown").stdout == (output / "table.md").read_text()
+    assert command("report", output, "--brief", "--format", "markdown").stdout == (output / "table.md").read_text()
     assert "Generator mean" in command("report", output).stdout
     assert command("report", output, "--output", tmp_path / "out").returncode == 0
     assert (tmp_path / "out/table.csv").read_bytes() == (output / "table.csv").read_bytes()

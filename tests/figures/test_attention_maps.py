@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from agiqa_bench.errors import ConfigError
-from agiqa_bench.reporting.attention_maps import draw_maps, upsampled, write_maps
+from agiqa_bench.figures.attention_maps import draw_maps, upsampled, write_maps
 
 IMAGE = np.full((40, 60, 3), 100, dtype=np.uint8)
 

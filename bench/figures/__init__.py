@@ -1,0 +1,1 @@
+"""Figures by matplotlib: each function takes plain numbers and returns a drawing."""

@@ -1,0 +1,1 @@
+"""Builders: from stored results to the tables, figures and chapters of a report. Statistics are computed here."""

@@ -1,0 +1,119 @@
+"""Every method against the best one: differences, tests and verdicts."""
+
+from __future__ import annotations
+
+from agiqa_bench.evaluation.ranking import ALPHA
+from agiqa_bench.evaluation.statistics import Comparison, compare_with_best
+from agiqa_bench.reporting.build.ranked import RULE_OF_THUMB, count, names_of, repeats_of, rows
+from agiqa_bench.reporting.build.summaries import METRIC, mean_sizes
+from agiqa_bench.reporting.model import Column, Number, Table
+from agiqa_bench.reporting.results import RunResults
+
+TIED = "not told apart from the best"
+"""The verdict on a difference that may be noise."""
+
+
+def comparison_table(results: RunResults, target: str, prefix: str, metric: str = "srcc") -> Table | None:
+    """Every method against the best: difference, its 95 % interval, test and verdict.
+
+    Args:
+        results: Under one protocol.
+        target: One of its targets.
+        prefix: Goes before the table's key.
+        metric: Key of the metric.
+
+    Returns:
+        The best first, then by the difference; None if no two methods share two repeats.
+    """
+    names, compared = names_of(results, target), _compared(results, target, metric)
+    best = next((label for label, found in compared.items() if found.is_best), None)
+    others = {label: found.difference for label, found in compared.items() if found.difference is not None}
+    if best is None or all(difference.n_a < 2 for difference in others.values()):
+        return None
+    title, better = METRIC[metric].title, METRIC[metric].better
+    columns = (
+        Column(
+            "difference",
+            f"{title} less best",
+            decimals=METRIC[metric].decimals,
+            interval=True,
+            signed=True,
+            better=better,
+            missing="-",
+        ),
+        Column("verdict", "Verdict", text=True),
+        Column(
+            "t", "t", decimals=2, signed=True, missing="-", explanation="statistic of the corrected resampled t-test"
+        ),
+        Column("p", "p", decimals=4, p_value=True, missing="-", explanation="two-sided, of this pair alone"),
+        Column("p_holm", "p (Holm)", decimals=4, p_value=True, missing="-", explanation="corrected for all tests here"),
+        Column("repeats", "Repeats", decimals=0, missing="-", explanation="in which both methods have a value"),
+    )
+    sign = 1 if better == "lower" else -1
+    order = sorted(others, key=lambda label: (others[label].n_a == 0, sign * (others[label].mean or 0.0)))
+    cells = {label: _cells(compared[label], better) for label in compared}
+    n_test, n_train = mean_sizes(results)
+    tests = sum(found.p_adjusted is not None for found in compared.values())
+    notes = [
+        f"difference: mean of this method less {names[best].title}, the best, over the repeats that both have; in "
+        "brackets its 95 % interval, which is not corrected for the number of methods",
+        "test: corrected resampled t-test (Nadeau and Bengio 2003), paired by repeat, variance of the mean s² (1 / J + "
+        f"{n_test:.0f} / {n_train:.0f}) for J repeats with {n_test:.0f} test images and {n_train:.0f} to learn from, "
+        f"J - 1 degrees of freedom; Holm's correction for {count(tests, 'test')}; verdicts at {ALPHA:.0%}",
+        "it takes the differences for normal; the best was found by the same numbers; what is not told apart need not "
+        "be equal",
+    ]
+    if results.protocol["split"] == "generator":
+        notes.append(RULE_OF_THUMB)
+    if names[best].diagnostic:
+        notes.append(f"{names[best].title}, the best, sees no pixel")
+    return Table(
+        key=f"{prefix}paired-{target}",
+        title=f"Against the best {title}: {target}",
+        columns=columns,
+        rows=rows([best, *order], cells, names),
+        notes=tuple(notes),
+    )
+
+
+def tied_with_best(results: RunResults, target: str, metric: str = "srcc") -> frozenset[str]:
+    """Labels of the methods that the test of `comparison_table` does not tell apart from the best, without the best.
+
+    A method without a test is not among them.
+    """
+    compared = _compared(results, target, metric)
+    return frozenset(label for label, found in compared.items() if _verdict(found) == TIED)
+
+
+def _compared(results: RunResults, target: str, metric: str) -> dict[str, Comparison]:
+    n_test, n_train = mean_sizes(results)
+    values = repeats_of(results, target, metric)
+    return compare_with_best(values, n_test, n_train, higher_is_better=METRIC[metric].better == "higher")
+
+
+def _cells(found: Comparison, better: str) -> tuple[Number | str, ...]:
+    difference = found.difference
+    if difference is None:
+        none = Number(None, reason=found.reason)
+        return none, _verdict(found, better), none, none, none, none
+    return (
+        Number(difference.mean, None, difference.low, difference.high, difference.n_a, reason=found.reason),
+        _verdict(found, better),
+        Number(difference.t, reason=found.reason),
+        Number(difference.p, reason=found.reason),
+        Number(found.p_adjusted, reason=found.reason),
+        Number(float(difference.n_a)),
+    )
+
+
+def _verdict(found: Comparison, better: str = "higher") -> str:
+    """What the test says of a method, in a few words."""
+    if found.is_best:
+        return "best"
+    if found.p_adjusted is None or found.difference is None or found.difference.mean is None:
+        return f"not tested: {found.reason}"
+    if found.p_adjusted >= ALPHA:
+        return TIED
+    # The best mean may be another than the best one, which has most repeats.
+    worse = (found.difference.mean < 0) == (better == "higher")
+    return "worse" if worse else f"better in the {found.difference.n_a} repeats that it has"

@@ -1,0 +1,65 @@
+"""Results per generator: how well the images of each one are ranked."""
+
+from __future__ import annotations
+
+from agiqa_bench.reporting.build.summaries import METRIC, as_number, finished, mean_sizes, row_title
+from agiqa_bench.reporting.model import Column, Number, Row, Table
+from agiqa_bench.reporting.results import MethodResults, RunResults
+
+
+def generator_table(results: RunResults, target: str, prefix: str, metric: str = "srcc") -> Table | None:
+    """Methods x generators: a correlation inside each generator's test images, mean over the repeats.
+
+    None if no method is finished, or no image has a known generator.
+    """
+    methods = finished(results, target)
+    names = generators(methods, target)
+    if not names:
+        return None
+    columns = tuple(
+        Column(name, name, decimals=3, spread=True, better="higher", missing="-", explanation=f"{name}: SRCC inside")
+        for name in names
+    )
+    rows = [
+        Row(
+            method.label,
+            row_title(results, method),
+            tuple(_number(results, method, target, name, metric) for name in names),
+            diagnostic=method.diagnostic,
+        )
+        for method in sorted(methods, key=lambda method: _order(method, target))
+    ]
+    return Table(
+        key=f"{prefix}generators-{target}",
+        title=f"{METRIC[metric].title} inside each generator: {target}",
+        columns=columns,
+        rows=tuple(rows),
+        notes=(
+            "- where the scores or the MOS of a generator's test images do not vary, or it has fewer than two of them",
+            "± is the standard deviation over repeats; few images per generator make it large",
+        ),
+    )
+
+
+def generators(methods: list[MethodResults], target: str) -> list[str]:
+    """The generators that the finished cells tell apart, by name."""
+    found = {
+        name for method in methods for cell in method.cells.values() for name in cell.metrics[target]["per_generator"]
+    }
+    return sorted(found)
+
+
+def _order(method: MethodResults, target: str) -> float:
+    values = [cell.metrics[target]["srcc"] for cell in method.cells.values()]
+    defined = [value for value in values if value is not None]
+    return -sum(defined) / len(defined) if defined else 2.0
+
+
+def _number(results: RunResults, method: MethodResults, target: str, generator: str, metric: str) -> Number:
+    from agiqa_bench.evaluation.statistics import summarise
+
+    found = [cell.metrics[target]["per_generator"].get(generator) for cell in method.cells.values()]
+    values = [None if entry is None else entry[metric] for entry in found]
+    reason = next((entry["undefined"][metric] for entry in found if entry and metric in entry["undefined"]), "")
+    n_test, n_train = mean_sizes(results, method.cells)
+    return as_number(summarise(values, n_test=n_test, n_train=n_train), reason)

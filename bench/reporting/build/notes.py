@@ -1,0 +1,109 @@
+"""What must be said beside the numbers of a run: facts of its protocol, warnings and remarks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agiqa_bench.reporting.results import RunResults
+
+Facts = tuple[tuple[str, str], ...]
+
+
+def design(results: RunResults) -> str:
+    """How the repeats were made, in a few words."""
+    protocol = results.protocol
+    if protocol["split"] == "generator":
+        return f"each of {protocol['repeats']} generators left out once"
+    repeats = "1 repeat" if protocol["repeats"] == 1 else f"{protocol['repeats']} repeats"
+    return f"{repeats}, {protocol['split']} split"
+
+
+def chapter_names(all_results: Sequence[RunResults]) -> list[str]:
+    """A name for each of several results that no two share: the data set, and where needed split, selection, seed."""
+    names = [results.title for results in all_results]
+    for key in ("split", "select", "seed", "annotations", "splits_digest"):
+        for name in {name for name in names if names.count(name) > 1}:
+            same = [place for place, other in enumerate(names) if other == name]
+            values = [str(all_results[place].protocol[key])[:12] for place in same]
+            if len(set(values)) > 1:
+                for place, value in zip(same, values, strict=True):
+                    names[place] += f", {key.removesuffix('_digest')} {value}"
+    return [f"{name} ({place})" if names.count(name) > 1 else name for place, name in enumerate(names, start=1)]
+
+
+def facts(results: RunResults) -> Facts:
+    """(name, value) of the protocol."""
+    protocol = results.protocol
+    fit, test = (_range([sizes[part] for sizes in results.sizes.values()]) for part in (0, 1))
+    return (
+        ("Data set", results.title),
+        ("Design", design(results)),
+        ("Images to learn from, to test", f"{fit}, {test}"),
+        ("Epoch chosen by", str(protocol["select"])),
+        ("Test images whose prompt is in the training part", f"{protocol['leaked_prompts']:.0%}"),
+        ("Test images whose generator is in the training part", f"{protocol['leaked_generators']:.0%}"),
+        ("Seed", str(protocol["seed"])),
+    )
+
+
+def _range(numbers: list[int]) -> str:
+    low, high = min(numbers, default=0), max(numbers, default=0)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def warnings(results: RunResults) -> tuple[str, ...]:
+    """What a reader must know before believing a number."""
+    protocol, found = results.protocol, []
+    methods = [method for method in results.methods if method.cells]
+    if not methods:
+        found.append("no cell is finished yet")
+    if protocol["synthetic"]:
+        found.append("synthetic data: rendered by code and rated by a simulated panel, not by people")
+    stand_ins = sorted({mark for method in methods for mark in method.stand_ins})
+    if stand_ins:
+        found.append(
+            f"stand-ins for real weights or networks, which say nothing about their method: {', '.join(stand_ins)}"
+        )
+    if protocol["split"] == "image":
+        found.append("image-level split: optimistic, prompts are on both sides")
+    choosing = [method.display for method in methods if method.selects_epoch]
+    if choosing and protocol["select"] == "test":
+        found.append(f"epoch chosen on the test part, which is optimistic: {', '.join(choosing)}")
+    return tuple(found)
+
+
+def notes(results: RunResults) -> tuple[str, ...]:
+    """Remarks on the rows and on how to read them."""
+    protocol, found = results.protocol, []
+    methods = [method for method in results.methods if method.cells]
+    found.append("the same splits for every method; correlations keep their sign; scores are higher-is-better")
+    found.append(
+        f"{protocol['leaked_prompts']:.0%} of the test images have their prompt group in the training part, "
+        f"{protocol['leaked_generators']:.0%} their generator"
+    )
+    if protocol["split"] == "generator":
+        found.append("± is the spread over the generators that were left out; their prompts are known from the others")
+    choosing = [method.display for method in methods if method.selects_epoch]
+    if choosing and protocol["select"] != "test":
+        found.append(f"epoch chosen by --select {protocol['select']}: {', '.join(choosing)}")
+    for preset in dict.fromkeys(method.preset for method in methods if method.preset):
+        names = [method.display for method in methods if method.preset == preset]
+        found.append(f"with the settings of the {preset} preset, not those of the paper: {', '.join(names)}")
+    blind = [method.display for method in methods if method.diagnostic]
+    if blind:
+        found.append(f"sees no pixel, there to show what a number is worth: {', '.join(blind)}")
+    for note in dict.fromkeys(method.note for method in methods if method.note):
+        names = [method.display for method in methods if method.note == note]
+        found.append(f"{', '.join(names)}: {note}")
+    if results.earlier:
+        found.append(f"kept from earlier commands on this folder, as they were then: {', '.join(results.earlier)}")
+    failed = {name for name, _ in results.left_out}
+    waiting = [m.display for m in results.methods if not m.cells and m.expected and m.display not in failed]
+    if waiting:
+        found.append(f"not finished yet, the same command goes on: {', '.join(waiting)}")
+    found.extend(
+        f"{method.display}: only {len(method.cells)} of {method.expected} repeats are finished"
+        for method in methods
+        if len(method.cells) < method.expected
+    )
+    return tuple(found)

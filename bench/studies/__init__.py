@@ -1,0 +1,1 @@
+"""Studies: several protocols on one data set, and what each choice is worth."""

@@ -1,0 +1,120 @@
+"""Figures as files and as elements of a page."""
+
+import gc
+import weakref
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from agiqa_bench.errors import ConfigError
+from agiqa_bench.figures.files import inline_svg, write_figure
+from agiqa_bench.figures.heat_map import heat_map
+from agiqa_bench.figures.scatter import ScatterPanel, scatter
+from agiqa_bench.reporting.model import Figure
+
+SVG = "{http://www.w3.org/2000/svg}"
+NASTY = 'A $x_{1}$ & <b id="x">100 %</b> \x00 "q" 图'
+
+
+def some_scatter():
+    draws = np.random.default_rng(0)
+    return scatter([ScatterPanel(NASTY, draws.normal(size=60), draws.uniform(size=60), fit=lambda x: 0.5 + 0 * x)])
+
+
+def figure(key="demo-scatter", draw=some_scatter):
+    return Figure(key, f"Title {NASTY}", f"Alt {NASTY}", draw)
+
+
+def elements(text):
+    return list(ET.fromstring(text).iter())
+
+
+def test_an_inline_svg_is_one_element_with_its_texts_as_they_are():
+    text = inline_svg(figure())
+    root, *inner = elements(text)
+    assert text.startswith("<svg ")
+    assert root.tag == f"{SVG}svg"
+    assert (root.get("role"), root.get("aria-labelledby")) == ("img", "demo-scatter-title")
+    said = {
+        element.tag.removeprefix(SVG): element.text for element in inner if element.get("id", "").endswith(("e", "t"))
+    }
+    shown = NASTY.replace("\x00 ", "")
+    assert said == {"title": f"Title {shown}", "desc": f"Alt {shown}"}
+    words = " ".join("".join(element.itertext()) for element in inner if element.tag == f"{SVG}text")
+    assert 'A $x_{1}$ & <b id="x">' in words
+    assert not [element for element in inner if element.tag in (f"{SVG}style", f"{SVG}script")]
+    # One picture for all dots, whatever their number.
+    assert len([element for element in inner if element.tag == f"{SVG}image"]) == 1
+
+
+def test_ids_begin_with_the_key_and_every_reference_has_its_target():
+    texts = [
+        inline_svg(figure("a")),
+        inline_svg(figure("b")),
+        inline_svg(figure("c", lambda: heat_map([[0.1, None]], ["x"], ["y", "z"]))),
+    ]
+    seen = set()
+    for key, text in zip("abc", texts, strict=True):
+        found = list(elements(text))
+        ids = [element.get("id") for element in found if element.get("id")]
+        assert len(ids) == len(set(ids))
+        assert all(name.startswith(f"{key}-") for name in ids)
+        assert not seen & set(ids)
+        seen |= set(ids)
+        values = [value for element in found for value in element.attrib.values()]
+        targets = {value.split("#")[1].rstrip(")") for value in values if value.startswith(("#a-", "#b-", "#c-"))}
+        targets |= {part.split(")")[0] for value in values for part in value.split("url(#")[1:]}
+        assert targets
+        assert targets <= set(ids)
+
+
+def test_lines_and_letters_take_the_colour_of_the_page():
+    text = inline_svg(figure())
+    assert text.count("#1b1f24") == 1  # what they have where no style sheet says anything
+    assert 'color="#1b1f24"' in text.split(">")[0]
+    assert "stroke: currentColor" in text
+    assert "fill: currentColor" in text
+    assert "fill: #ffffff" not in text
+
+
+def test_files_are_whole_equal_and_white(tmp_path):
+    first = write_figure(figure(), tmp_path / "one", ("svg", "png", "pdf"))
+    second = write_figure(figure(), tmp_path / "two", ("svg", "png", "pdf"))
+    assert [path.name for path in first] == ["demo-scatter.svg", "demo-scatter.png", "demo-scatter.pdf"]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    svg, pdf = first[0].read_bytes(), first[2].read_bytes()
+    root, *inner = elements(svg)
+    assert svg.startswith(b"<?xml")
+    assert inner[0].tag == f"{SVG}rect"
+    assert inner[0].get("fill") == "white"
+    assert pdf.startswith(b"%PDF")
+    with Image.open(first[1]) as image:
+        assert image.convert("RGBA").getpixel((0, 0)) == (255, 255, 255, 255)
+        assert image.width == round(200 * float(root.get("width").removesuffix("pt")) / 72)
+
+
+def test_an_unknown_form_is_refused_before_anything_is_drawn(tmp_path):
+    def draw():
+        raise AssertionError
+
+    with pytest.raises(ConfigError, match="figure x: cannot be written as 'gif', choose svg, png, pdf"):
+        write_figure(figure("x", draw), tmp_path, ("svg", "gif"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_figure_is_drawn_once_for_page_and_file_and_then_forgotten(tmp_path):
+    drawings = []
+
+    def draw():
+        drawing = some_scatter()
+        drawings.append(weakref.ref(drawing))
+        return drawing
+
+    one = figure("x", draw)
+    inline_svg(one)
+    write_figure(one, tmp_path, ("svg",))
+    assert len(drawings) == 1
+    gc.collect()
+    assert drawings[0]() is None

@@ -1,0 +1,125 @@
+"""The table of costs, on a stored run whose costs are set by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import mean, stdev
+
+import pytest
+
+from agiqa_bench.execution.store import Store
+from agiqa_bench.reporting.build.costs import cost_table
+from agiqa_bench.reporting.digits import number_text
+from agiqa_bench.reporting.model import Number, Table
+from agiqa_bench.reporting.results import RunResults, read_results
+
+
+@pytest.fixture
+def results(stored_runs, tmp_path) -> RunResults:
+    store = stored_runs.make_store(tmp_path, methods=4, repeats=3, images=120, failed={"Method 03": "boom"})
+    return read_results(store)
+
+
+def shown(table: Table, label: str) -> dict[str, str]:
+    """A row as it is written."""
+    (row,) = (row for row in table.rows if row.key == label)
+    written = {}
+    for cell, column in zip(row.cells, table.columns, strict=True):
+        if isinstance(cell, Number):
+            parts = number_text(cell, column)
+            cell = " ± ".join(filter(None, (parts.value, parts.std)))
+        written[column.key] = cell
+    return written
+
+
+def set_costs(results: RunResults, label: str, *costs: dict[str, object]) -> None:
+    (method,) = (method for method in results.methods if method.label == label)
+    for cell, changed in zip(method.cells.values(), costs, strict=True):
+        cell.record["costs"] |= changed
+
+
+def test_what_a_trained_method_cost(results):
+    seconds, scoring = [10.0, 11.5, 14.0], [0.25, 0.5, 0.6]
+    set_costs(
+        results,
+        "Method 00",
+        *(
+            {
+                "fit_seconds": fit,
+                "predict_seconds": score,
+                "predicted": images,
+                "peak_device_bytes": device * 2**20,
+                "peak_host_bytes": host * 2**20,
+                "parameters": 14_410_752 + 151_277_313,
+                "trainable_parameters": 14_410_752,
+            }
+            for fit, score, images, device, host in zip(
+                seconds, scoring, [24, 24, 30], [700, 812, 650], [1000, 1500, 1200], strict=True
+            )
+        ),
+    )
+    table = cost_table(results, "1-")
+    assert (table.key, table.title, table.head) == ("1-costs", "Toy: cost", "Method")
+    row = shown(table, "Method 00")
+    assert row["parameters"] == "165,688,065"
+    assert row["trainable_parameters"] == "14,410,752"
+    assert row["fit_seconds"] == f"{mean(seconds):.2f} ± {stdev(seconds):.2f}" == "11.83 ± 2.02"
+    assert row["milliseconds_per_image"] == f"{1000 * sum(scoring) / 78:.2f}" == "17.31"
+    assert row["peak_device_mebibytes"] == "812"
+    assert row["peak_host_mebibytes"] == "1,500"
+    assert row["weights"] == "weights-00"
+    assert row["precision"] == "float32"
+    fit = table.rows[0].cells[table.column("fit_seconds")]
+    assert (fit.n, fit.low, fit.marks) == (3, None, frozenset())
+
+
+def test_what_is_not_there_is_a_dash(results):
+    table = cost_table(results, "")
+    handcrafted, zero_shot = shown(table, "Method 01"), shown(table, "Method 02")
+    assert handcrafted["parameters"] == handcrafted["trainable_parameters"] == handcrafted["weights"] == "-"
+    assert zero_shot["fit_seconds"] == "-"
+    assert zero_shot["milliseconds_per_image"] == "2.00"
+    assert zero_shot["peak_device_mebibytes"] == "-"
+    reasons = {row.key: row.cells[table.column("fit_seconds")].reason for row in table.rows}
+    assert reasons == {"Method 00": "", "Method 01": "", "Method 02": "learns nothing"}
+    assert "Method 03" not in reasons, "nothing is known of what has failed"
+
+
+def test_a_store_of_an_older_version(results):
+    for cell in results.methods[0].cells.values():
+        for key in ("parameters", "trainable_parameters", "peak_host_bytes"):
+            del cell.record["costs"][key]
+    row = shown(cost_table(results, ""), "Method 00")
+    assert row["parameters"] == row["trainable_parameters"] == row["peak_host_mebibytes"] == "-"
+    assert row["milliseconds_per_image"] == "2.00"
+
+
+def test_cells_of_several_machines(results):
+    for cell in list(results.methods[0].cells.values())[1:]:
+        # Records share what describes the process that computed them.
+        cell.record["environment"] = json.loads(json.dumps(cell.record["environment"]))
+        cell.record["environment"]["device"]["name"] = "a GPU"
+        cell.record["precision"] = "bf16"
+    first = results.methods[0].cells[0].record["environment"]["device"]["name"]
+    row = shown(cost_table(results, ""), "Method 00")
+    assert (row["device"], row["precision"]) == (f"{first}, a GPU", "float32, bf16")
+
+
+def test_notes_say_where_the_time_of_kept_features_is(results):
+    kept = [note for note in cost_table(results, "").notes if note.startswith("features are computed once")]
+    assert len(kept) == 1
+    assert kept[0].endswith("not in the time per image: Method 01")
+
+
+def test_no_finished_cell_no_table(results):
+    for method in results.methods:
+        method.cells.clear()
+    assert cost_table(results, "") is None
+
+
+def test_one_repeat_has_no_spread(stored_runs, tmp_path: Path):
+    store: Store = stored_runs.make_store(tmp_path, methods=1, repeats=1, images=60)
+    table = cost_table(read_results(store), "")
+    assert table.rows[0].cells[table.column("fit_seconds")].std is None
+    assert " ± " not in shown(table, "Method 00")["fit_seconds"]

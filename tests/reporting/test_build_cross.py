@@ -1,0 +1,182 @@
+"""The matrix over what was learnt from and what was tested on."""
+
+import math
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr, t
+
+from agiqa_bench.cli.run import _store_splits
+from agiqa_bench.execution.planning import make_plan
+from agiqa_bench.execution.progress import Silent
+from agiqa_bench.execution.request import RunRequest
+from agiqa_bench.execution.runner import run
+from agiqa_bench.execution.store import Store
+from agiqa_bench.plugins import load_plugin
+from agiqa_bench.reporting.build import cross
+from agiqa_bench.reporting.build.cross import cross_matrix, cross_notes, crosses
+from agiqa_bench.reporting.results import read_results
+
+
+@pytest.fixture
+def tables(rated_table):
+    """Three tables: 60 rows, 45 of them on a scale to 100, 30 others of them with a rating of noise besides."""
+    table = pd.read_csv(rated_table)
+    paths = {"rated": rated_table}
+    for name, rows in (("wide", table.iloc[:45].copy()), ("small", table.iloc[30:].copy())):
+        rows["mos_quality"] = (rows["mos_quality"] + (rows.index * 37 % 11) / 10) * (20 if name == "wide" else 1)
+        paths[name] = rated_table.with_name(f"{name}.csv")
+        rows.to_csv(paths[name], index=False)
+    return paths
+
+
+@pytest.fixture
+def results_of(tables, tmp_path, example_methods, fresh_registries):
+    """`results_of("rated", "wide")`: learnt from the one, tested on the other; one name: a plain run."""
+    load_plugin(example_methods)
+
+    def build(train, test, methods=("epochs", "name_length"), **changes):
+        data = {"dataset": tables[train]} if train == test else {"train_on": tables[train], "test_on": tables[test]}
+        names = {key: str(path) for key, path in data.items()}
+        plan = make_plan(RunRequest(**names, methods=methods, annotations_only=True, **{"repeats": 3} | changes))
+        store = Store(tmp_path / "-".join(map(str, (train, test, *changes.values()))))
+        plan.find_results(store)
+        store.prepare()
+        _store_splits(plan, store)
+        run(plan, store, Silent())
+        return read_results(store)
+
+    return build
+
+
+def cell(table, row, column):
+    return next(found for found in table.rows if found.key == row).cells[table.column(column)]
+
+
+def srcc_by_repeat(results, label):
+    """SRCC of a method's stored scores, by scipy."""
+    method = next(method for method in results.methods if method.label == label)
+    frames = [method.cells[repeat].predictions() for repeat in sorted(method.cells)]
+    return [spearmanr(frame["score_quality"], frame["mos_quality"]).statistic for frame in frames]
+
+
+@pytest.mark.filterwarnings("ignore:An input array is constant")
+def test_a_full_matrix_has_every_pair_and_the_paired_change(results_of):
+    names = ["rated", "wide"]
+    home = {name: results_of(name, name) for name in names}
+    away = {pair: results_of(*pair) for pair in permutations(names, 2)}
+    (table,) = cross_matrix([*home.values(), *away.values()], "x-")
+    assert table.key == "x-cross-quality"
+    assert table.head == "Learnt from"
+    assert [column.key for column in table.columns] == [
+        *(f"srcc on {name}" for name in names),
+        *(f"change on {name}" for name in names),
+    ]
+    assert [(row.group, row.name) for row in table.rows] == [
+        ("Epochs", "rated"),
+        ("Epochs", "wide"),
+        ("Name length", "nothing (zero-shot)"),
+    ]
+    for test in names:
+        there = srcc_by_repeat(home[test], "epochs")
+        assert cell(table, f"epochs, learnt from {test}", f"srcc on {test}").value == pytest.approx(sum(there) / 3)
+        assert cell(table, f"epochs, learnt from {test}", f"change on {test}").value is None
+        untrained = cell(table, "name_length, learnt from nothing", f"srcc on {test}")
+        assert untrained.value == pytest.approx(np.nanmean(srcc_by_repeat(home[test], "name_length")))
+        assert cell(table, "name_length, learnt from nothing", f"change on {test}").value is None
+    for (train, test), results in away.items():
+        here, there = srcc_by_repeat(results, "epochs"), srcc_by_repeat(home[test], "epochs")
+        assert cell(table, f"epochs, learnt from {train}", f"srcc on {test}").value == pytest.approx(sum(here) / 3)
+        # Nadeau and Bengio by hand: 36 of 45 rows of the smaller set are there to learn from.
+        differences = [a - b for a, b in zip(here, there, strict=True)]
+        mean = sum(differences) / 3
+        n_test = {"rated": 12, "wide": 9}[test]
+        variance = sum((d - mean) ** 2 for d in differences) / 2 * (1 / 3 + n_test / 36)
+        half = t.ppf(0.975, 2) * math.sqrt(variance)
+        change = cell(table, f"epochs, learnt from {train}", f"change on {test}")
+        assert (change.value, change.low, change.high) == pytest.approx((mean, mean - half, mean + half))
+        assert change.n == 3
+    assert any("rows to learn from: rated 48, wide 36" in note for note in table.notes)
+    assert [note for note in table.notes if "empty" in note or "only" in note] == [
+        "Name length, learnt from nothing (zero-shot): in 2 repeats only: the scores do not vary"
+    ]
+
+
+def test_the_diagonal_is_empty_with_the_reason_where_no_plain_run_has_the_same_test_parts(results_of):
+    away = results_of("rated", "wide")
+    row, column = "epochs, learnt from wide", "srcc on wide"
+    (table,) = cross_matrix([away], "")
+    assert cell(table, row, column).value is None
+    assert cell(table, row, column).reason == "there is no run with --dataset wide"
+    assert "empty: there is no run with --dataset wide" in table.notes
+    assert cell(table, "epochs, learnt from rated", "change on wide").value is None
+    assert cell(table, "epochs, learnt from rated", column).n == 3
+
+    (table,) = cross_matrix([away, results_of("wide", "wide", repeats=2)], "")
+    assert cell(table, row, column).reason == "the run with --dataset wide has other splits"
+    other = results_of("wide", "wide", select="last")
+    (table,) = cross_matrix([away, other], "")
+    assert cell(table, row, column).reason == "the run with --dataset wide has other ways to choose the epoch"
+    (table,) = cross_matrix([away, results_of("wide", "wide", methods=("name_length",), seed=0)], "")
+    assert cell(table, row, column).reason == "no finished repeat of Epochs in the run with --dataset wide"
+
+
+def test_other_annotations_of_the_test_set_are_not_the_same_test_part(results_of, tables):
+    away = results_of("rated", "wide")
+    tables["wide"].write_text(tables["wide"].read_text().replace("thing 7", "thing seven"))
+    (table,) = cross_matrix([away, results_of("wide", "wide", seed=0)], "")
+    reason = cell(table, "epochs, learnt from wide", "srcc on wide").reason
+    assert reason == "the run with --dataset wide has other annotations and other splits"
+
+
+def test_other_settings_are_not_compared(results_of):
+    away = results_of("rated", "wide", methods=("epochs", "ablated"))
+    home = results_of("wide", "wide", methods=("epochs", "ablated"), settings={"ablated": {"sign": 2.0}})
+    for method in home.methods:
+        # As two presets would leave it: one name, two settings.
+        method.label = method.label.removesuffix("[sign=2.0]")
+    (table,) = cross_matrix([away, home], "")
+    assert cell(table, "ablated, learnt from nothing", "srcc on wide").value is not None
+    trained = next(method for method in home.methods if method.label == "epochs")
+    trained.config["rate"] = 1
+    (table,) = cross_matrix([away, home], "")
+    reason = cell(table, "epochs, learnt from wide", "srcc on wide").reason
+    assert reason.startswith("Epochs ran with other settings (rate) with --dataset wide")
+
+
+def test_several_training_sets_stand_below_each_other_and_missing_pairs_are_named(results_of):
+    found = [results_of(*pair) for pair in (("rated", "wide"), ("small", "wide"), ("rated", "small"))]
+    (table,) = cross_matrix(found, "")
+    assert [row.name for row in table.rows if row.group == "Epochs"] == ["rated", "wide", "small"]
+    assert [column.title for column in table.columns][:2] == ["wide", "small"]
+    reason = cell(table, "epochs, learnt from wide", "srcc on small").reason
+    assert reason == "there is no run with --train-on wide --test-on small"
+
+
+def test_other_ways_to_split_have_a_matrix_of_their_own(results_of):
+    found = [results_of("rated", "wide"), results_of("rated", "wide", split="image"), results_of("wide", "wide")]
+    first, second = cross_matrix(found, "")
+    assert (first.key, second.key) == ("cross-quality-1", "cross-quality-2")
+    assert "image split" in second.title
+    assert cell(first, "epochs, learnt from wide", "srcc on wide").n == 3
+    assert cell(second, "epochs, learnt from wide", "srcc on wide").reason.endswith("has other splits")
+
+
+def test_remarks_and_samples(results_of, tables):
+    away, home = results_of("rated", "wide"), results_of("wide", "wide")
+    assert crosses(away)
+    assert not crosses(home)
+    assert cross_notes(home) == ()
+    scale, leak, untrained = cross_notes(away)
+    assert "do not ask for the same scale" in scale
+    assert leak.startswith("rated → wide: ")
+    assert "100% a generator" in leak
+    assert untrained.startswith("zero-shot methods learn nothing from rated: their scores are those of a run on wide")
+    assert cross_matrix([home], "") == []
+    wide = pd.read_csv(tables["wide"])
+    for results, first in ((away, 60), (home, 0)):
+        samples = cross.tested_samples(results)
+        assert list(samples["mos_quality"]) == list(wide["mos_quality"])
+        assert list(samples["row"]) == list(range(first, first + 45))
