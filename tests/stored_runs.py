@@ -24,12 +24,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from agiqa_bench.cli.run import _store_splits
 from agiqa_bench.data.dataset import Dataset, Target
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.evaluation.splits import make_splits
 from agiqa_bench.execution import tasks
 from agiqa_bench.execution.cell import Costs, measure
+from agiqa_bench.execution.inputs import store_inputs
 from agiqa_bench.execution.keys import key_of
 from agiqa_bench.execution.plan import Plan, PlannedCell, PlannedMethod
 from agiqa_bench.execution.request import RunRequest
@@ -113,7 +113,7 @@ def make_store(
     plan.images_fingerprint = _digest(seed, dataset, "images")
     store = Store(root)
     store.prepare()
-    _store_splits(plan, store)
+    store_inputs(plan, store)
     skills = np.linspace(0.95, 0.2, len(names)).tolist() if skills is None else list(skills)
     for number, (name, skill) in enumerate(zip(names, skills, strict=True)):
         blind = number == len(names) - 1 > 0

@@ -179,8 +179,8 @@ def _study(request: RunRequest, *, dry_run: bool) -> int:
     from rich.console import Console
 
     from agiqa_bench.cli.console import wide_console
+    from agiqa_bench.cli.folders import default_output
     from agiqa_bench.cli.progress import TerminalWatcher, forward_log
-    from agiqa_bench.cli.run import _default_output
     from agiqa_bench.errors import ConfigError
     from agiqa_bench.execution.runner import Outcome
     from agiqa_bench.execution.stopping import EXIT_CODE
@@ -197,7 +197,7 @@ def _study(request: RunRequest, *, dry_run: bool) -> int:
     forward_log(watcher)
     with told.status("planning"):
         plans = plan_study(request, watcher.say)
-    default = _default_output(plans[DEFAULT])
+    default = default_output(plans[DEFAULT])
     store = Store(request.output or default.with_name(f"{default.name}-protocol-study"))
     for plan in plans.values():
         plan.find_results(store)
@@ -227,11 +227,11 @@ def _study(request: RunRequest, *, dry_run: bool) -> int:
 def _run(plan: Plan, store: Store, told: Console) -> Outcome:
     """Run one protocol, with bars of its own."""
     from agiqa_bench.cli.progress import TerminalWatcher, forward_log
-    from agiqa_bench.cli.run import _store_splits
+    from agiqa_bench.execution.inputs import store_inputs
     from agiqa_bench.execution.runner import run
 
     plan.find_results(store)  # what an earlier protocol has computed may be in this one too
-    _store_splits(plan, store)
+    store_inputs(plan, store)
     watcher = TerminalWatcher(told)
     forward_log(watcher)
     with watcher:

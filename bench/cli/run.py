@@ -203,20 +203,35 @@ def run(
     request = build_request(config, {key: value for key, value in options.items() if value is not None})
     try:
         with sigterm_as_ctrl_c():
-            code = _run(request, download=download, dry_run=dry_run)
+            code = run_request(request, download=download, dry_run=dry_run)
     except Terminated:
         sys.stderr.write("stopped by SIGTERM\n")
         code = EXIT_CODE
     raise typer.Exit(code)
 
 
-def _run(request: RunRequest, *, download: bool, dry_run: bool) -> int:
+def run_request(request: RunRequest, *, download: bool, dry_run: bool) -> int:
+    """Plan, compute what is missing, show and write the tables.
+
+    Args:
+        request: What was asked for.
+        download: Whether a data set that is not there is downloaded.
+        dry_run: Show the plan and stop.
+
+    Returns:
+        The exit code of a request that could be met: 0, 1 if a cell failed, or that of an interruption.
+
+    Raises:
+        AgiqaError: It cannot be met.
+    """
     from rich.console import Console
 
     from agiqa_bench.cli.console import wide_console
+    from agiqa_bench.cli.folders import default_output
     from agiqa_bench.cli.plan import show_plan
     from agiqa_bench.cli.progress import TerminalWatcher, forward_log
     from agiqa_bench.errors import ConfigError, StoreError
+    from agiqa_bench.execution.inputs import store_inputs
     from agiqa_bench.execution.runner import run as run_plan
     from agiqa_bench.execution.stopping import EXIT_CODE
     from agiqa_bench.execution.store import Store
@@ -236,7 +251,7 @@ def _run(request: RunRequest, *, download: bool, dry_run: bool) -> int:
         plan = None if download else _plan_or_none(request, watcher, asks=asks)
     if plan is None:
         plan = _download_and_plan(request, watcher, told, agreed=download)
-    store = Store(request.output or _default_output(plan))
+    store = Store(request.output or default_output(plan))
     plan.find_results(store)
     show_plan(plan, store.root, shown)
     if not any(method.cells for method in plan.methods):
@@ -244,7 +259,7 @@ def _run(request: RunRequest, *, download: bool, dry_run: bool) -> int:
     if dry_run:
         return 0
     store.prepare()
-    _store_splits(plan, store)
+    store_inputs(plan, store)
     try:
         with watcher:
             outcome = run_plan(plan, store, watcher, request.jobs)
@@ -293,45 +308,6 @@ def _download_and_plan(request: RunRequest, watcher: Any, console: Console, *, a
                     raise DataNotFoundError(reason)
             download_shown(dataset, request.data_root, console)
     return make_plan(request, watcher.say)
-
-
-def _default_output(plan: Plan) -> Path:
-    """`results/runs/<data set>`, or `<one>-to-<other>`.
-
-    Each split rule has a folder of its own, and so has a table that bears a registered name.
-    """
-    from agiqa_bench.data.catalogue import TABLE_SUFFIXES
-    from agiqa_bench.registry import dataset_registry
-
-    names = []
-    for asked, part in zip(plan.request.data, plan.dataset.parts, strict=True):
-        is_table = asked.lower().endswith(TABLE_SUFFIXES)
-        names.append(f"{part.name}-table" if is_table and part.name in dataset_registry() else part.name)
-    name = "-to-".join(names)
-    if plan.request.splits_file is not None:
-        name += f"-{plan.request.splits_file.stem}"
-    elif plan.rule != "grouped":
-        name += f"-{plan.rule}"
-    return Path("results") / "runs" / name
-
-
-def _store_splits(plan: Plan, store: Any) -> None:
-    from agiqa_bench.evaluation.split_file import export_splits
-    from agiqa_bench.evaluation.splits import splits_digest
-
-    for part, splits in zip(plan.dataset.parts, plan.splits_of_parts, strict=True):
-        file = store.root / "splits" / f"{splits_digest(splits)[:16]}.json"
-        if not file.exists():
-            export_splits(
-                file,
-                splits,
-                part.samples,
-                dataset=part.name,
-                fingerprint=part.fingerprint,
-                rule=plan.rule,
-                seed=plan.request.seed,
-            )
-    store.write_samples(plan.dataset.samples, plan.dataset.fingerprint)
 
 
 def _latest_table(store: Any, console: Console) -> Any:

@@ -135,7 +135,7 @@ def _run_all(table: PublishedTable, requests: Sequence[RunRequest], *, download:
         The exit code: 2 if any request could not be met, else 1 if any cell failed, else 0; at once that of an
         interruption.
     """
-    from agiqa_bench.cli.run import _run
+    from agiqa_bench.cli.run import run_request
     from agiqa_bench.errors import AgiqaError
     from agiqa_bench.execution.store import Store
     from agiqa_bench.papers.beside import with_runs
@@ -146,7 +146,7 @@ def _run_all(table: PublishedTable, requests: Sequence[RunRequest], *, download:
         title = table.datasets[request.dataset].title
         typer.echo(f"{table.id}, data set {number} of {len(requests)}: {title}", err=True)
         try:
-            code = _run(request, download=download, dry_run=dry_run)
+            code = run_request(request, download=download, dry_run=dry_run)
         except AgiqaError as error:
             sys.stderr.write(f"error: {title}: {' '.join(str(error).split())}\n")
             code = error.exit_code

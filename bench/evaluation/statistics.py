@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -121,15 +122,21 @@ def summarise(values: Values, n_test: float, n_train: float) -> Summary:
     Raises:
         ValueError: As `corrected_variance`.
     """
-    from scipy.stats import t
-
     defined = [value for value in values if value is not None]
     n, undefined = len(defined), len(values) - len(defined)
     if n < 2:
         return Summary(defined[0] if defined else None, None, None, None, n, undefined)
     mean = float(np.mean(defined))
-    half = float(t.ppf(0.975, n - 1)) * math.sqrt(corrected_variance(defined, n_test, n_train))
+    half = _quantile(n - 1.0) * math.sqrt(corrected_variance(defined, n_test, n_train))
     return Summary(mean, float(np.std(defined, ddof=1)), mean - half, mean + half, n, undefined)
+
+
+@lru_cache(maxsize=256)
+def _quantile(df: float) -> float:
+    """The t that 2.5 % are above; a report asks for the same few thousands of times."""
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, df))
 
 
 def paired_difference(a: Values, b: Values, n_test: float, n_train: float) -> Difference:
@@ -205,7 +212,7 @@ def _tested(mean: float, variance: float, df: float, noise: float, n_a: int, n_b
 
     error = math.sqrt(variance)
     if error > noise:
-        half, statistic = float(t.ppf(0.975, df)) * error, mean / error
+        half, statistic = _quantile(df) * error, mean / error
         return Difference(mean, mean - half, mean + half, statistic, float(2 * t.sf(abs(statistic), df)), df, n_a, n_b)
     if abs(mean) <= noise:
         return Difference(0.0, 0.0, 0.0, 0.0, 1.0, df, n_a, n_b)

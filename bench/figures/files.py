@@ -7,13 +7,16 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from agiqa_bench import atomic
 from agiqa_bench.errors import ConfigError
 from agiqa_bench.figures.style import INK, plain, style
 from agiqa_bench.reporting.model import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
 
 SUFFIXES = ("svg", "png", "pdf")
 """The forms a figure can be written in."""
@@ -47,10 +50,10 @@ def write_figure(figure: Figure, folder: Path, suffixes: Sequence[str] = ("svg",
     for suffix in suffixes:
         if suffix not in SUFFIXES:
             raise ConfigError(f"figure {figure.key}: cannot be written as '{suffix}', choose {', '.join(SUFFIXES)}")
-    written = []
+    drawing, written = figure.draw(), []
     for suffix in suffixes:
         path = folder / f"{figure.key}.{suffix}"
-        atomic.write_bytes(path, svg_file(figure) if suffix == "svg" else _rendered(figure, suffix))
+        atomic.write_bytes(path, _svg_file(_svg(figure, drawing)) if suffix == "svg" else _rendered(drawing, suffix))
         written.append(path)
     return written
 
@@ -67,12 +70,16 @@ def inline_svg(figure: Figure) -> str:
 
 def svg_file(figure: Figure) -> bytes:
     """A figure as the content of an SVG file with a white ground."""
-    root, rest = _svg(figure).split(">", 1)
+    return _svg_file(_svg(figure))
+
+
+def _svg_file(element: str) -> bytes:
+    root, rest = element.split(">", 1)
     ground = '<rect width="100%" height="100%" fill="white"/>'
     return f'<?xml version="1.0" encoding="utf-8"?>\n{root}>{ground}{rest}'.encode()
 
 
-def _rendered(figure: Figure, suffix: str, ground: str = "white") -> bytes:
+def _rendered(drawing: Drawing, suffix: str, ground: str = "white") -> bytes:
     dpi = PNG_DPI if suffix == "png" else RASTER_DPI
     # Without dates and versions the same figure gives the same file.
     silent: dict[str, Any] = {
@@ -80,17 +87,16 @@ def _rendered(figure: Figure, suffix: str, ground: str = "white") -> bytes:
         "pdf": {"CreationDate": None},
         "png": {"Software": None},
     }[suffix]
-    drawing = figure.draw()
     buffer = io.BytesIO()
     with style():
         drawing.savefig(buffer, format=suffix, dpi=dpi, facecolor=ground, metadata=silent)
     return buffer.getvalue()
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: Figure, drawing: Drawing | None = None) -> str:
     """The `<svg>` element alone, on no ground: with title and description, and ids that no other figure has."""
     if figure not in _rendered_svg:
-        _rendered_svg[figure] = _own(_rendered(figure, "svg", ground="none").decode(), figure)
+        _rendered_svg[figure] = _own(_rendered(drawing or figure.draw(), "svg", ground="none").decode(), figure)
     return _rendered_svg[figure]
 
 

@@ -30,7 +30,7 @@ def results_csv(report: Report, results: Sequence[RunResults], *, costs: bool = 
     """All results in one table, or what they cost: apart, because no two runs take the same time."""
     if not costs:
         return table_to_csv(full_table(results))
-    tables = [table for table in report.tables() if table.key.endswith("cost")]
+    tables = [table for table in report.tables() if table.key.endswith("costs")]
     return "\n".join(table_to_csv(table) for table in tables)
 
 
@@ -54,27 +54,26 @@ def write_report(report: Report, results: Sequence[RunResults], folder: Path, *,
     from agiqa_bench.reporting.html.page import to_html
     from agiqa_bench.reporting.render.latex import table_to_latex, to_latex
 
+    written: list[Path] = []
+    # The figures first: the page takes their SVG from memory, so that each is drawn once.
+    for block in report.blocks():
+        if isinstance(block, Figure):
+            written += write_figure(block, folder / "figures")
+        elif isinstance(block, Gallery) and (block.free or embed_images):
+            written += _write_gallery(block, folder / "figures")
     texts = {
         "report.html": to_html(report, embed_images=embed_images),
         "report.md": to_markdown(report, figures="figures/"),
-        "report.tex": to_latex(report),
+        "report.tex": to_latex(report, figures="figures"),
         "references.bib": report.references,
         "table.csv": results_csv(report, results),
     }
     for table in report.tables():
         texts[f"tables/{table.key}.csv"] = table_to_csv(table)
         texts[f"tables/{table.key}.tex"] = table_to_latex(table)
-    written = []
     for name, text in texts.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         write_text(folder / name, text)
-        written.append(folder / name)
-    for block in report.blocks():
-        if isinstance(block, Figure):
-            written += write_figure(block, folder / "figures")
-        elif isinstance(block, Gallery) and (block.free or embed_images):
-            written += _write_gallery(block, folder / "figures")
-    return written
+    return [*(folder / name for name in texts), *written]
 
 
 def _write_gallery(gallery: Gallery, folder: Path) -> list[Path]:

@@ -99,7 +99,7 @@ class Table:
     """Rows, columns, numbers and what must be said beside them.
 
     Attributes:
-        key: Its name in file names and anchors: lower-case letters, digits and hyphens; unique in a report.
+        key: Its name in file names and anchors: ASCII letters, digits, hyphens, underscores; unique in a report.
         title: Heading.
         columns: Without the first, which holds the rows' names.
         rows: In the order in which they are shown.

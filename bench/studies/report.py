@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agiqa_bench.reporting.build.notes import warnings
+from agiqa_bench.reporting.build.summaries import anchor
 from agiqa_bench.reporting.model import Chapter, Report, Section, Table
 from agiqa_bench.studies.effects import effects
 from agiqa_bench.studies.protocols import DEFAULT, PROTOCOLS
@@ -41,7 +42,7 @@ def _section(study: StudyResults, target: str) -> Section:
     found = effects(study, target)
     blocks = (srcc_table(study, target), effect_figure(study, target, found), effect_table(study, target, found))
     return Section(
-        key=f"target-{target}",
+        key=anchor("", "target", target),
         title=f"Target: {target}",
         blocks=tuple(
             block for block in blocks if block is not None and not (isinstance(block, Table) and not block.rows)

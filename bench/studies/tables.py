@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agiqa_bench.reporting.build.summaries import METRIC as METRICS
-from agiqa_bench.reporting.build.summaries import as_number, best_two, summary_of, why_undefined
+from agiqa_bench.reporting.build.summaries import anchor, as_number, best_two, summary_of, why_undefined
 from agiqa_bench.reporting.digits import number_text
 from agiqa_bench.reporting.model import Column, Figure, Number, Row, Table
 from agiqa_bench.studies.effects import CHANGES, Effect, effects
@@ -55,7 +55,7 @@ def srcc_table(study: StudyResults, target: str) -> Table:
         )
         rows.append(Row(label, methods[label].display, cells, "", methods[label].diagnostic))
     return Table(
-        key=f"srcc-{target}",
+        key=anchor("", "srcc", target),
         title=f"{study.first.title}, {target}: SRCC under each protocol",
         columns=tuple(
             Column(
@@ -96,7 +96,7 @@ def effect_table(study: StudyResults, target: str, found: Sequence[Effect]) -> T
             diagnostic = bool(effect.label) and methods[effect.label].diagnostic
             rows.append(Row(effect.label or "mean", _name(study, effect), cells, change.title, diagnostic))
     return Table(
-        key=f"worth-{target}",
+        key=anchor("", "worth", target),
         title=f"{study.first.title}, {target}: what each choice is worth",
         columns=(
             _POINTS,
@@ -128,7 +128,7 @@ def effect_figure(study: StudyResults, target: str, found: Sequence[Effect]) -> 
         return dots(rows, "difference in points of SRCC (x 100)")
 
     return Figure(
-        key=f"worth-{target}-figure",
+        key=anchor("", "worth", target, "figure"),
         title=f"{study.first.title}, {target}: what each choice is worth",
         alt=" ".join(in_words(study, found)) or "Differences of SRCC between protocols, by method.",
         draw=draw,

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr, t
 
-from agiqa_bench.cli.run import _store_splits
+from agiqa_bench.execution.inputs import store_inputs
 from agiqa_bench.execution.planning import make_plan
 from agiqa_bench.execution.progress import Silent
 from agiqa_bench.execution.request import RunRequest
@@ -44,7 +44,7 @@ def results_of(tables, tmp_path, example_methods, fresh_registries):
         store = Store(tmp_path / "-".join(map(str, (train, test, *changes.values()))))
         plan.find_results(store)
         store.prepare()
-        _store_splits(plan, store)
+        store_inputs(plan, store)
         run(plan, store, Silent())
         return read_results(store)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agiqa_bench.evaluation.ranking import ALPHA
 from agiqa_bench.evaluation.statistics import Comparison, compare_with_best
 from agiqa_bench.reporting.build.ranked import RULE_OF_THUMB, count, names_of, repeats_of, rows
-from agiqa_bench.reporting.build.summaries import METRIC, mean_sizes
+from agiqa_bench.reporting.build.summaries import METRIC, anchor, mean_sizes
 from agiqa_bench.reporting.model import Column, Number, Table
 from agiqa_bench.reporting.results import RunResults
 
@@ -68,7 +68,7 @@ def comparison_table(results: RunResults, target: str, prefix: str, metric: str 
     if names[best].diagnostic:
         notes.append(f"{names[best].title}, the best, sees no pixel")
     return Table(
-        key=f"{prefix}paired-{target}",
+        key=anchor(prefix, "paired", target),
         title=f"Against the best {title}: {target}",
         columns=columns,
         rows=rows([best, *order], cells, names),

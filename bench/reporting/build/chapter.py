@@ -9,6 +9,7 @@ from agiqa_bench.reporting.build.costs import cost_table
 from agiqa_bench.reporting.build.cross import cross_notes, tested_samples
 from agiqa_bench.reporting.build.generators import generator_table
 from agiqa_bench.reporting.build.provenance import left_out_table, provenance_table
+from agiqa_bench.reporting.build.summaries import anchor
 from agiqa_bench.reporting.model import Block, Chapter, Section
 from agiqa_bench.reporting.results import RunResults
 
@@ -21,7 +22,7 @@ def brief_chapter(results: RunResults, prefix: str = "") -> Chapter:
         prefix: Goes before the keys of everything in the chapter.
     """
     sections = [
-        Section(f"{prefix}{target}", f"Target: {target}", (table,))
+        Section(anchor(prefix, target), f"Target: {target}", (table,))
         for target in results.targets
         if (table := comparison_table(results, target, prefix)) is not None
     ]
@@ -38,20 +39,20 @@ def full_chapter(results: RunResults, prefix: str) -> Chapter:
             continue
         sections += [
             _section(
-                f"{prefix}{target}",
+                anchor(prefix, target),
                 f"Results: {target}",
                 table,
                 figures.strip_figure(results, target, prefix),
             ),
             _section(
-                f"{prefix}tests-{target}",
+                anchor(prefix, "tests", target),
                 f"What is told apart: {target}",
                 ranks.comparison_table(results, target, prefix),
                 ranks.rank_table(results, target, prefix),
                 ranks.critical_difference_figure(results, target, prefix),
             ),
             _section(
-                f"{prefix}images-{target}",
+                anchor(prefix, "images", target),
                 f"Generators and images: {target}",
                 generator_table(results, target, prefix),
                 figures.generator_figure(results, target, prefix),

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from agiqa_bench.evaluation.metrics import METRICS, MetricInfo
 from agiqa_bench.reporting.build.ranks import tied_with_best
-from agiqa_bench.reporting.build.summaries import METRIC, best_two, finished, number_of, row_title
+from agiqa_bench.reporting.build.summaries import METRIC, anchor, best_two, finished, number_of, row_title
 from agiqa_bench.reporting.model import Column, Mark, Number, Row, Table
 from agiqa_bench.reporting.results import RunResults
 
@@ -53,7 +53,7 @@ def comparison_table(results: RunResults, target: str, prefix: str) -> Table | N
     )
     notes.extend(_undefined(rows, columns))
     return Table(
-        key=f"{prefix}results-{target}",
+        key=anchor(prefix, "results", target),
         title=f"{results.title}: {target}",
         columns=columns,
         rows=tuple(sorted(rows, key=lambda row: _by_primary(row, columns))),

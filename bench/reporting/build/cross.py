@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agiqa_bench.evaluation.statistics import paired_difference
-from agiqa_bench.reporting.build.summaries import METRIC, mean_sizes, number_of, row_title, values_of
+from agiqa_bench.reporting.build.summaries import METRIC, anchor, mean_sizes, number_of, row_title, values_of
 from agiqa_bench.reporting.model import Column, Number, Row, Table
 from agiqa_bench.reporting.results import MethodResults, RunResults
 
@@ -72,7 +72,7 @@ def cross_matrix(all_results: Sequence[RunResults], prefix: str) -> list[Table]:
             table = _table(matrix, target)
             if table is not None:
                 several = len(matrices) > 1
-                key = f"{prefix}cross-{target}" + (f"-{number}" if several else "")
+                key = anchor(prefix, "cross", target) + (f"-{number}" if several else "")
                 title = f"{target} across data sets" + (f" ({matrix.way})" if several else "")
                 tables.append(Table(key, title, *table, head="Learnt from", notes=_notes(matrix, table[1])))
     return tables

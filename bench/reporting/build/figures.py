@@ -16,7 +16,7 @@ import numpy as np
 from agiqa_bench.figures.style import signed
 from agiqa_bench.reporting.build.cross import crosses
 from agiqa_bench.reporting.build.generators import generators
-from agiqa_bench.reporting.build.summaries import METRIC, finished, row_title, summary_of, values_of
+from agiqa_bench.reporting.build.summaries import METRIC, anchor, finished, row_title, summary_of, values_of
 from agiqa_bench.reporting.model import Figure, Gallery, Picture
 from agiqa_bench.reporting.results import MethodResults, RunResults
 
@@ -46,7 +46,7 @@ def strip_figure(results: RunResults, target: str, prefix: str, metric: str = "s
         )
     title = METRIC[metric].title
     return Figure(
-        key=f"{prefix}strip-{metric.replace('_', '-')}-{target}",
+        key=anchor(prefix, "strip", metric.replace("_", "-"), target),
         title=f"{title} over the repeats: {target}",
         alt=f"{title} of {_count(rows, 'method')} in up to {_count(results.sizes, 'repeat')}: "
         + _extremes({row.name: row.mean for row in rows}, METRIC[metric].better),
@@ -69,7 +69,7 @@ def scatter_figure(results: RunResults, target: str, prefix: str) -> Figure | No
         row_title(results, method): method.cells[_nearest(method, repeat)].metrics[target]["srcc"] for method in methods
     }
     return Figure(
-        key=f"{prefix}scatter-{target}",
+        key=anchor(prefix, "scatter", target),
         title=f"Scores and MOS: {target}",
         alt=f"Score against MOS of the test images of repeat {repeat}, one panel for each of "
         f"{_count(methods, 'method')}, by SRCC over all repeats. In this repeat: {_extremes(values, 'higher')}",
@@ -113,7 +113,7 @@ def generator_figure(results: RunResults, target: str, prefix: str, metric: str 
     means = {name: _mean([line[column] for line in values]) for column, name in enumerate(names)}
     title = METRIC[metric].title
     return Figure(
-        key=f"{prefix}generator-map-{target}",
+        key=anchor(prefix, "generator-map", target),
         title=f"{title} inside each generator: {target}",
         alt=f"{title} of {_count(methods, 'method')} inside the images of {_count(names, 'generator')}. Mean over the "
         f"methods: {_extremes(means, 'higher')}",
@@ -260,7 +260,7 @@ def error_gallery(
         for row, mapped, mos in largest[:count].itertuples()
     )
     return Gallery(
-        key=f"{prefix}errors-{target}",
+        key=anchor(prefix, "errors", target),
         title=f"Largest errors of {row_title(results, best)}: {target}",
         pictures=pictures,
         # Across data sets `synthetic` may be said of the one learnt from, while the images are the other's.

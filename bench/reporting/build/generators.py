@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agiqa_bench.reporting.build.summaries import METRIC, as_number, finished, mean_sizes, row_title
+from agiqa_bench.reporting.build.summaries import METRIC, anchor, as_number, finished, mean_sizes, row_title
 from agiqa_bench.reporting.model import Column, Number, Row, Table
 from agiqa_bench.reporting.results import MethodResults, RunResults
 
@@ -30,7 +30,7 @@ def generator_table(results: RunResults, target: str, prefix: str, metric: str =
         for method in sorted(methods, key=lambda method: _order(method, target))
     ]
     return Table(
-        key=f"{prefix}generators-{target}",
+        key=anchor(prefix, "generators", target),
         title=f"{METRIC[metric].title} inside each generator: {target}",
         columns=columns,
         rows=tuple(rows),

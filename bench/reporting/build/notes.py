@@ -77,10 +77,11 @@ def notes(results: RunResults) -> tuple[str, ...]:
     protocol, found = results.protocol, []
     methods = [method for method in results.methods if method.cells]
     found.append("the same splits for every method; correlations keep their sign; scores are higher-is-better")
-    found.append(
-        f"{protocol['leaked_prompts']:.0%} of the test images have their prompt group in the training part, "
-        f"{protocol['leaked_generators']:.0%} their generator"
-    )
+    if "train_on" not in protocol:  # across data sets other words say it
+        found.append(
+            f"{protocol['leaked_prompts']:.0%} of the test images have their prompt group in the training part, "
+            f"{protocol['leaked_generators']:.0%} their generator"
+        )
     if protocol["split"] == "generator":
         found.append("± is the spread over the generators that were left out; their prompts are known from the others")
     choosing = [method.display for method in methods if method.selects_epoch]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from agiqa_bench.reporting.build.cross import cross_matrix
-from agiqa_bench.reporting.build.notes import chapter_names
+from agiqa_bench.reporting.build.cross import cross_matrix, crosses
+from agiqa_bench.reporting.build.notes import chapter_names, design
 from agiqa_bench.reporting.build.ranks import across_table, critical_difference_across
 from agiqa_bench.reporting.build.summaries import METRIC, best_two, finished, number_of
 from agiqa_bench.reporting.model import Block, Chapter, Column, Mark, Number, Row, Section, Table
@@ -17,22 +17,39 @@ METRICS = ("srcc", "plcc")
 
 
 def overview_chapter(all_results: Sequence[RunResults], prefix: str = "overview-") -> Chapter:
-    """The methods across data sets; of each data set only what is unlike all others enters one column group."""
+    """The methods across data sets and protocols, side by side; ranks only over data sets, each counted once."""
+    once = _once_per_dataset(all_results)
     sections = [
         Section(f"{prefix}methods", "All methods", (overview_table(all_results, prefix),)),
-        _section(
+        Section(
             f"{prefix}ranks",
             "Ranks across data sets",
-            across_table(all_results, prefix),
-            critical_difference_across(all_results, prefix),
+            _there(across_table(once, prefix), critical_difference_across(once, prefix)),
+            text=() if len(once) == len(all_results) else (_counted(once),),
         ),
-        _section(f"{prefix}cross", "Trained on one data set, tested on another", *cross_matrix(all_results, prefix)),
+        Section(
+            f"{prefix}cross", "Trained on one data set, tested on another", _there(*cross_matrix(all_results, prefix))
+        ),
     ]
     return Chapter(
         key=f"{prefix}chapter",
         title="Across data sets",
         sections=tuple(section for section in sections if section.blocks),
     )
+
+
+def _once_per_dataset(all_results: Sequence[RunResults]) -> list[RunResults]:
+    """The first results on each data set, trained on itself: other splits of it would count it twice."""
+    first: dict[str, RunResults] = {}
+    for results in all_results:
+        if not crosses(results):
+            first.setdefault(str(results.protocol["dataset"]), results)
+    return list(first.values())
+
+
+def _counted(once: Sequence[RunResults]) -> str:
+    names = ", ".join(f"{results.title} ({design(results)})" for results in once)
+    return f"Each data set counts once, by the first of the runs on it that was named: {names}."
 
 
 def overview_table(all_results: Sequence[RunResults], prefix: str) -> Table:
@@ -84,5 +101,5 @@ def _by_mean(row: Row) -> float:
     return sum(values) / len(values) if values else -2.0
 
 
-def _section(key: str, title: str, *blocks: Block | None) -> Section:
-    return Section(key, title, tuple(block for block in blocks if block is not None))
+def _there(*blocks: Block | None) -> tuple[Block, ...]:
+    return tuple(block for block in blocks if block is not None)

@@ -29,7 +29,7 @@ from agiqa_bench.reporting.build.ranked import (
     repeats_of,
     rows,
 )
-from agiqa_bench.reporting.build.summaries import METRIC, mean_sizes, summary_of
+from agiqa_bench.reporting.build.summaries import METRIC, anchor, mean_sizes, summary_of
 from agiqa_bench.reporting.model import Column, Figure, Number, Table
 from agiqa_bench.reporting.results import RunResults
 
@@ -90,7 +90,7 @@ def rank_table(results: RunResults, target: str, prefix: str) -> Table | None:
         if found.block.left_out
     ]
     return Table(
-        key=f"{prefix}ranks-{target}",
+        key=anchor(prefix, "ranks", target),
         title=f"Ranks over the repeats: {target}",
         columns=tuple(columns),
         rows=rows([*primary.means, *primary.block.left_out], cells, names),
@@ -123,7 +123,7 @@ def critical_difference_figure(results: RunResults, target: str, prefix: str, me
     if ranked.block.left_out:
         caption.append(f"Not shown: {left_out(ranked, names)}.")
     title = f"Critical-difference diagram over the repeats: {target}"
-    return diagram(f"{prefix}critical-difference-{target}", title, ranked, joined, names, caption)
+    return diagram(anchor(prefix, "critical-difference", target), title, ranked, joined, names, caption)
 
 
 def across_table(all_results: Sequence[RunResults], prefix: str, metric: str = "srcc") -> Table | None:

@@ -6,11 +6,21 @@ from collections.abc import Iterable
 
 from agiqa_bench.evaluation.metrics import METRICS, MetricInfo
 from agiqa_bench.evaluation.statistics import Summary, Values, summarise
+from agiqa_bench.execution.store import slug
 from agiqa_bench.reporting.model import Mark, Number
 from agiqa_bench.reporting.results import MethodResults, RunResults
 
 METRIC = {metric.key: metric for metric in METRICS}
 """The metrics by key."""
+
+
+def anchor(prefix: str, *names: str) -> str:
+    """A key of a table, figure or section: safe in file names and anchors whatever a data set calls its targets.
+
+    >>> anchor("1-", "results", "quality"), anchor("", "results", "fit / prompt")
+    ('1-results-quality', 'results-fit___prompt-c1f1ae8a')
+    """
+    return prefix + "-".join(map(slug, names))
 
 
 def values_of(results: RunResults, method: MethodResults, target: str, metric: str) -> Values:

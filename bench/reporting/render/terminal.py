@@ -135,7 +135,8 @@ class _Page:
     def table(self, table: Table) -> list[RenderableType]:
         """A table with its title above and its notes below."""
         columns = [self._column(table, position) for position in range(len(table.columns))]
-        longest = max(cell_len(self._shown(name)) for name in (table.head, *(row.name for row in table.rows)))
+        names = (table.head, *(name for row in table.rows for name in (row.name, row.group)))
+        longest = max(cell_len(self._shown(name)) for name in names)
         kept = _fitting([column.width for column in columns], self.width - min(longest, _NAME))
         room = self.width - sum(column.width + _GAP for column in columns[:kept])
         if room < _NARROWEST_NAME and any(column.interval for column in table.columns[:kept]):
