@@ -82,7 +82,7 @@ def benchmark(session: nox.Session) -> None:
 @nox.session(python=THIS_PYTHON)
 def readme(session: nox.Session) -> None:
     """Compute the README's tables and pictures again; -- FOLDER holds the real data sets' annotation files."""
-    session.install("-e", ".", "playwright")
+    session.install("-e", ".", "playwright", "pytest")
     session.run("python", "-m", "agiqa_bench.synthetic.contact_sheet", "results/reference/demo-contact-sheet.png")
     output = Path(session.create_tmp())
     block = demo_block(session, output / "demo")

@@ -15,14 +15,20 @@ class AgiqaError(Exception):
     exit_code = 2
 
 
+_FEW = 8
+"""So many names are listed even where one of them is near."""
+
+
 class UnknownNameError(AgiqaError):
     """A method, data set, option or key that nothing is registered under."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         names = sorted(known)
         close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-        known_part = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names) or 'none'}"
-        super().__init__(f"unknown {kind} '{name}': {known_part}{' ' + hint if hint else ''}")
+        parts = [f"did you mean {' or '.join(close)}?"] if close else []
+        if not close or len(names) <= _FEW:
+            parts.append(f"known: {', '.join(names) or 'none'}")
+        super().__init__(f"unknown {kind} '{name}': {' '.join(parts)}{' ' + hint if hint else ''}")
         self.name = name
         self.suggestions = tuple(close)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from rich.console import Console
@@ -11,9 +12,9 @@ PIPE_WIDTH = 150
 
 
 def wide_console(**options: Any) -> Console:
-    """A console as wide as the terminal, or wide enough for whole tables where there is none."""
+    """A console as wide as the terminal or as COLUMNS says, or wide enough for whole tables where there is neither."""
     # A name with colons, such as a:one:b, would come out with a picture in it.
     console = Console(**{"emoji": False} | options)
-    if not console.is_terminal:
+    if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
         console.width = max(console.width, PIPE_WIDTH)
     return console

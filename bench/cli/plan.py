@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from agiqa_bench.execution.selection import ALL, family_names
 from agiqa_bench.registry import method_registry
+from agiqa_bench.reporting.digits import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,8 +33,7 @@ def show_plan(plan: Plan, folder: Path, console: Console) -> None:
     )
     for fault in dataset.faults:
         console.print(Text(f"  note: {fault.message}", style="dim"), soft_wrap=True)
-    splits = "1 split" if len(plan.splits) == 1 else f"{len(plan.splits)} splits"
-    console.print(Text(f"{splits}, {plan.rule}: {_leakage(plan)}"))
+    console.print(Text(f"{counted(len(plan.splits), 'split')}, {plan.rule}: {_leakage(plan)}"))
     if len(dataset.parts) > 1:
         for line in _roles(plan):
             console.print(Text(f"  {line}"), soft_wrap=True)
@@ -56,7 +56,9 @@ def _leakage(plan: Plan) -> str:
     if len(plan.dataset.parts) == 1:
         return f"{prompts} have their prompt group in the training part"
     generators = f"{plan.protocol['leaked_generators']:.0%} a generator"
-    return f"{prompts} have a prompt, and {generators}, that the training part of the other data set has too"
+    shared = plan.protocol["shared_images"]
+    same = f"; {shared:.1%} are themselves images of the training part" if shared else ""
+    return f"{prompts} have a prompt, and {generators}, that the training part of the other data set has too{same}"
 
 
 def _roles(plan: Plan) -> list[str]:

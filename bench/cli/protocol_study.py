@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agiqa_bench.execution.runner import Outcome
     from agiqa_bench.execution.store import Store
     from agiqa_bench.studies.protocols import Protocol
+    from agiqa_bench.studies.results import StudyResults
 
 _WHAT, _PROTOCOL, _COMPUTE = "What to compare", "Protocol", "How to compute"
 
@@ -78,7 +79,8 @@ def protocol_study(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="TOML file with these options and the others of 'agiqa-bench run'; the command line wins.",
+            help="TOML file with these options and others of 'agiqa-bench run' that have no option here: stand_ins, "
+            "python_for, deterministic, save_models. The command line wins.",
             rich_help_panel=_PROTOCOL,
         ),
     ] = None,
@@ -112,11 +114,11 @@ def protocol_study(
         ),
     ] = False,
 ) -> None:
-    """Show what the split and the choice of the epoch are worth, in points of SRCC.
-
-    The same methods run under grouped and image-level splits, each with the epoch chosen on validation, the last one,
-    and the one that is best on test. The same command again computes only what is missing.
-    """
+    """Show what the split and the choice of the epoch are worth, in points of SRCC: the same methods run under grouped
+    and image-level splits, each with the epoch chosen on validation, the last one, and the one that is best on test.
+    The same command again computes only what is missing. A data set that is not there comes with
+    'agiqa-bench datasets download NAME'.
+    """  # noqa: D205 - a blank line would make paragraphs, and the help keeps the line breaks of all but the first
     from agiqa_bench.execution.request import build_request, parse_setting
     from agiqa_bench.execution.stopping import EXIT_CODE, Terminated, sigterm_as_ctrl_c
     from agiqa_bench.offline import is_offline
@@ -170,9 +172,21 @@ def _report_only(folder: Path) -> None:
     from rich.console import Console
 
     from agiqa_bench.cli.console import wide_console
+    from agiqa_bench.errors import StoreError
     from agiqa_bench.execution.store import Store
+    from agiqa_bench.studies.results import read_study
 
-    _show_results(Store(folder), wide_console(), Console(stderr=True))
+    store = Store(folder)
+    study = read_study(store)
+    if len(study.by_protocol) < 2:
+        (protocol,) = study.by_protocol
+        raise StoreError(
+            f"{folder}: holds a run, not a study: results under {protocol.split}/{protocol.select} alone; show them "
+            "with 'agiqa-bench report', or run 'agiqa-bench protocol-study' with this --output"
+        )
+    if not study.targets:
+        raise StoreError(f"{folder}: no cell of the study is finished yet; run 'agiqa-bench protocol-study' again")
+    _show_results(study, store, wide_console(), Console(stderr=True))
 
 
 def _study(request: RunRequest, *, dry_run: bool) -> int:
@@ -186,7 +200,8 @@ def _study(request: RunRequest, *, dry_run: bool) -> int:
     from agiqa_bench.execution.stopping import EXIT_CODE
     from agiqa_bench.execution.store import Store
     from agiqa_bench.plugins import load_plugin
-    from agiqa_bench.studies.protocols import DEFAULT, missing_cells, plan_study
+    from agiqa_bench.studies.protocols import DEFAULT, missing_cells, plan_study, shared_cells
+    from agiqa_bench.studies.results import read_study
 
     if request.offline:
         os.environ.update(AGIQA_OFFLINE="1", HF_HUB_OFFLINE="1")
@@ -216,9 +231,15 @@ def _study(request: RunRequest, *, dry_run: bool) -> int:
         _add(total, _run(plan, store, told))
         if total.interrupted:
             break
-    shown.print()
-    _show_results(store, shown, told)
-    _show_ending(total, store, told)
+    study = read_study(store)
+    if study.targets:
+        shown.print()
+        _show_results(study, store, shown, told)
+    else:
+        told.print("no cell is finished: there is nothing to report yet", highlight=False)
+    total.reused = sum(len(method.cells) for plan in plans.values() for method in plan.methods)
+    total.reused -= shared_cells(plans) + sum(sum(own.values()) for own in counts.values())
+    _show_ending(total, shared_cells(plans), store, told)
     if total.interrupted:
         return EXIT_CODE if total.terminated else 130
     return 1 if total.failures else 0
@@ -240,7 +261,6 @@ def _run(plan: Plan, store: Store, told: Console) -> Outcome:
 
 def _add(total: Outcome, one: Outcome) -> None:
     total.computed += one.computed
-    total.reused += one.reused
     total.failures += [failure for failure in one.failures if failure not in total.failures]
     total.interrupted |= one.interrupted
     total.terminated |= one.terminated
@@ -280,13 +300,11 @@ def _show_plan(
         console.print(Text(f"left out: {name}: {reason}"), soft_wrap=True)
 
 
-def _show_results(store: Store, shown: Console, told: Console) -> None:
+def _show_results(study: StudyResults, store: Store, shown: Console, told: Console) -> None:
     from agiqa_bench.reporting.render.terminal import to_terminal
     from agiqa_bench.studies.files import write_study
     from agiqa_bench.studies.report import study_report
-    from agiqa_bench.studies.results import read_study
 
-    study = read_study(store)
     report = study_report(study)
     written = write_study(study, report, store.root)
     shown.print(to_terminal(report, shown.width))
@@ -294,10 +312,10 @@ def _show_results(store: Store, shown: Console, told: Console) -> None:
     told.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _show_ending(total: Outcome, store: Store, console: Console) -> None:
+def _show_ending(total: Outcome, shared: int, store: Store, console: Console) -> None:
     for label, what, line in total.failures:
         console.print(f"failed: {label}, {what}: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
-    counts = f"{total.computed} cells computed, {total.reused} reused"
+    counts = f"{total.computed} cells computed, {total.reused} reused, {shared} shared between protocols"
     if total.failures:
         counts += f"; tracebacks in {store.root / 'failures'}"
     if total.interrupted:

@@ -10,7 +10,8 @@ import typer
 
 if TYPE_CHECKING:
     from agiqa_bench.data.dataset import Dataset
-    from agiqa_bench.evaluation.splits import Split, SplitRule
+    from agiqa_bench.evaluation.rules import SplitRule
+    from agiqa_bench.evaluation.splits import Split
 
 app = typer.Typer(help="Splits: show, export, import.", no_args_is_help=True)
 
@@ -93,7 +94,8 @@ def _print_splits(data: Dataset, rule: SplitRule, splits: Sequence[Split]) -> No
     from rich.table import Table
 
     from agiqa_bench.cli.console import wide_console
-    from agiqa_bench.evaluation.splits import RULES, splits_digest
+    from agiqa_bench.evaluation.rules import RULES
+    from agiqa_bench.evaluation.splits import splits_digest
 
     groups = data.samples["group"]
     table = Table(title=f"{data.name}: {rule} splits, images (groups)", caption=RULES[rule], box=box.SIMPLE_HEAD)

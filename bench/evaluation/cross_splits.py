@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from agiqa_bench.errors import SplitError
 from agiqa_bench.evaluation.splits import Leakage, Rows, Split, column
@@ -64,6 +65,23 @@ def cross_splits(table: pd.DataFrame, n_train: int, train: Sequence[Split], test
         )
         joined.append(Split(home.repeat, home.train, home.validation, judged, leakage))
     return tuple(joined)
+
+
+def shared_images(contents: npt.NDArray[np.int64], splits: Sequence[Split]) -> float:
+    """Share of the test rows, in [0, 1], whose very image is also that of a row to learn from; the mean over splits.
+
+    Args:
+        contents: Number of each row's image content, int64 (n,): rows with the same file contents have the same.
+        splits: From `cross_splits`, at least one.
+    """
+    return float(
+        np.mean(
+            [
+                np.isin(contents[split.test], contents[np.union1d(split.train, split.validation)]).mean()
+                for split in splits
+            ]
+        )
+    )
 
 
 def fold(text: str) -> str:

@@ -49,20 +49,26 @@ METRICS: tuple[MetricInfo, ...] = (
     MetricInfo("plcc", "PLCC", "higher", 4, "Pearson's linear correlation of scores and MOS, nothing fitted"),
     MetricInfo("plcc_fitted", "PLCC (fit)", "higher", 4, "PLCC after a 4-parameter logistic fit on the test images"),
     MetricInfo("krcc", "KRCC", "higher", 4, "Kendall's rank correlation (tau-b)"),
-    MetricInfo("rmse_fitted", "RMSE (fit)", "lower", 4, "root mean square error after that fit, in units of MOS"),
+    MetricInfo(
+        "rmse_fitted",
+        "RMSE (fit)",
+        "lower",
+        4,
+        "root mean square error after a 4-parameter logistic fit on the test images, in units of MOS",
+    ),
     MetricInfo(
         "srcc_within_generator",
         "SRCC in generator",
         "higher",
         4,
-        "SRCC among the images of one generator, averaged with their numbers",
+        "SRCC among the images of one generator, averaged over the generators by their number of images",
     ),
     MetricInfo(
         "srcc_within_prompt",
         "SRCC in prompt",
         "higher",
         4,
-        "SRCC among the images of one prompt, averaged with their numbers",
+        "SRCC among the images of one prompt, averaged over the prompts by their number of images",
     ),
 )
 

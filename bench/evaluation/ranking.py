@@ -1,6 +1,6 @@
 """Many methods at once: ranks, tests of all pairs, Friedman, Nemenyi, bars of a critical-difference diagram.
 
-What is ranked in are columns: the repeats of one run, or data sets and targets. Repeats share data, so pairs of methods
+What is ranked in are columns: the repeats of one run, or data sets. Repeats share data, so pairs of methods
 are told apart by the corrected resampled t-test there; Friedman's test and Nemenyi's critical difference take the
 columns for independent, as Demsar ("Statistical comparisons of classifiers over multiple data sets", Journal of Machine
 Learning Research 7, 2006) has them: they are for data sets.

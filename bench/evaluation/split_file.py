@@ -18,11 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agiqa_bench.atomic import write_text
 from agiqa_bench.errors import SplitError
+from agiqa_bench.evaluation.rules import SplitRule
 from agiqa_bench.evaluation.splits import (
     PARTS,
     Rows,
     Split,
-    SplitRule,
     build_split,
     column,
     rows_of,

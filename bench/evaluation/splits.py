@@ -7,12 +7,13 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from agiqa_bench.errors import SplitError, UnknownNameError
+from agiqa_bench.evaluation.rules import RULES, SplitRule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,13 +21,6 @@ if TYPE_CHECKING:
     from agiqa_bench.method import Selection
 
 Rows = npt.NDArray[np.int64]
-SplitRule = Literal["grouped", "image", "generator"]
-
-RULES: dict[SplitRule, str] = {
-    "grouped": "no group (prompt) is on two sides",
-    "image": "images at random, groups ignored: optimistic, for comparison with papers that split so",
-    "generator": "one generator family is left out at a time",
-}
 REPEATS = 10
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 1 / 8

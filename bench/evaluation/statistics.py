@@ -284,12 +284,18 @@ def _best(values_by_method: Mapping[str, Values], sign: float) -> str | None:
     return best
 
 
-def no_test_reason(difference: Difference) -> str:
-    """Why a paired difference has no test, in one line; empty if it has one."""
+def no_test_reason(difference: Difference, both: str = "methods") -> str:
+    """Why a difference has no test, in one line; empty if it has one.
+
+    Args:
+        difference: From `paired_difference` or `unpaired_difference`.
+        both: What the two sides are, in the plural, e.g. `protocols`.
+    """
     if difference.p is not None:
         return ""
-    if difference.n_a < 2:
-        return f"a test needs 2 repeats in which both methods have a value, there are {difference.n_a}"
+    n = min(difference.n_a, difference.n_b)
+    if n < 2:
+        return f"a test needs 2 repeats in which both {both} have a value, there are {n}"
     return "the difference is the same in every repeat: there is no variance to judge it by"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import sys
 import time
@@ -18,6 +19,9 @@ from agiqa_bench.evaluation.splits import Split
 from agiqa_bench.execution.code_digest import may_use_torch
 from agiqa_bench.execution.device import PeakMemory, repeatable
 from agiqa_bench.method import Method
+from agiqa_bench.parameters import ParameterCounts
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Costs:
         peak_device_bytes: Peak memory on the CUDA device; None on the CPU.
         peak_host_bytes: Peak resident memory of the process while the cell ran, with all that was there before; None
             where it cannot be measured. See `agiqa_bench.execution.device.PeakMemory`.
+        host_bytes_before: Resident memory of the process when the cell began; None likewise.
         parameters: Of the networks that it computed with; None if there is no such number.
         trainable_parameters: Those of them that were learnt; None likewise. See `Method.parameter_counts`.
     """
@@ -42,6 +47,7 @@ class Costs:
     peak_host_bytes: int | None = None
     parameters: int | None = None
     trainable_parameters: int | None = None
+    host_bytes_before: int | None = None
 
 
 def fit_and_predict(method: Method, samples: Samples, split: Split) -> tuple[npt.NDArray[np.float64], Costs]:
@@ -85,7 +91,7 @@ def score_all(method: Method, samples: Samples) -> tuple[npt.NDArray[np.float64]
 
 
 def _costs(method: Method, fit_seconds: float, predict_seconds: float, predicted: int, memory: PeakMemory) -> Costs:
-    counts = method.parameter_counts()
+    counts = _parameter_counts(method)
     return Costs(
         fit_seconds,
         predict_seconds,
@@ -94,7 +100,17 @@ def _costs(method: Method, fit_seconds: float, predict_seconds: float, predicted
         memory.host_bytes,
         None if counts is None else counts.total,
         None if counts is None else counts.trainable,
+        memory.host_bytes_before,
     )
+
+
+def _parameter_counts(method: Method) -> ParameterCounts | None:
+    """What the method says of its networks; None if it fails over that, because its scores are good all the same."""
+    try:
+        return method.parameter_counts()
+    except Exception as error:  # noqa: BLE001 - a plugin's own code may raise anything
+        _log.warning("%s: parameters are not counted: %s: %s", method.name, type(error).__name__, error)
+        return None
 
 
 def predict(method: Method, samples: Samples) -> tuple[npt.NDArray[np.float64], float]:

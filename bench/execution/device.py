@@ -72,6 +72,7 @@ class PeakMemory:
         host_bytes: Resident memory of this process: the interpreter, its libraries, the pages of memory-mapped files
             that were touched, and what earlier cells have left behind count too; other processes do not. None where the
             system cannot tell (anything but Linux) or refuses to.
+        host_bytes_before: The same when the block began; None likewise.
     """
 
     def __init__(self, device: str) -> None:
@@ -80,9 +81,12 @@ class PeakMemory:
         self._is_reset = False
         self.device_bytes: int | None = None
         self.host_bytes: int | None = None
+        self.host_bytes_before: int | None = None
 
     def __enter__(self) -> PeakMemory:
         self._is_reset = _reset_peak_resident()
+        if self._is_reset:
+            self.host_bytes_before = _peak_resident()
         if self._device is not None:
             import torch
 

@@ -12,7 +12,9 @@ import numpy as np
 
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import AgiqaError, DataNotFoundError
-from agiqa_bench.evaluation.splits import Rows, Split, SplitRule, splits_digest
+from agiqa_bench.evaluation.cross_splits import shared_images
+from agiqa_bench.evaluation.rules import SplitRule
+from agiqa_bench.evaluation.splits import Rows, Split, splits_digest
 from agiqa_bench.execution.code_digest import CodeDigest
 from agiqa_bench.execution.keys import changed_components
 from agiqa_bench.execution.request import RunRequest
@@ -151,12 +153,13 @@ class Plan:
         for side, part, splits in zip(("train", "test"), self.dataset.parts, self.splits_of_parts, strict=True):
             found |= {
                 f"{side}_on": part.name,
+                f"{side}_title": part.title,
                 f"{side}_annotations": part.fingerprint,
                 f"{side}_splits_digest": splits_digest(splits),
                 f"{side}_images": _images_of(part).fingerprint if looks else None,
                 f"{side}_rows": len(part.samples),
             }
-        return found
+        return found | {"shared_images": shared_images(self.images.entries, self.splits) if looks else None}
 
     @property
     def scored_rows(self) -> Rows:

@@ -18,7 +18,8 @@ from agiqa_bench.errors import (
     UnknownNameError,
     WeightsUnavailableError,
 )
-from agiqa_bench.evaluation.splits import Split, SplitRule, make_splits
+from agiqa_bench.evaluation.rules import SplitRule
+from agiqa_bench.evaluation.splits import Split, make_splits
 from agiqa_bench.execution.code_digest import code_digest, may_use_torch
 from agiqa_bench.execution.device import resolve_device
 from agiqa_bench.execution.keys import FORMAT, key_of

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agiqa_bench.errors import ConfigError
-from agiqa_bench.evaluation.splits import SplitRule
+from agiqa_bench.evaluation.rules import SplitRule
 
 PresetName = Literal["auto", "paper", "quick"]
 

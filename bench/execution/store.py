@@ -34,6 +34,7 @@ import numpy.typing as npt
 from agiqa_bench import atomic
 from agiqa_bench.data.dataset import REQUIRED_COLUMNS
 from agiqa_bench.errors import StoreError
+from agiqa_bench.execution.records import cell_fault, plan_fault
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,6 +92,11 @@ class Store:
         """Point at a folder; nothing is created yet."""
         self.root = root
 
+    @property
+    def name(self) -> str:
+        """The folder's own name, for what is shown to others: where it lies on this machine is nobody's business."""
+        return self.root.name or self.root.resolve().name
+
     def prepare(self) -> None:
         """Create the folder and prove that it can be written.
 
@@ -132,10 +138,24 @@ class Store:
                 gigabytes of them would take minutes.
         """
         folder = self.cell_folder(label, repeat, key)
-        record = _read_record(folder / "cell.json", key)
-        if record is None or not _intact(folder, record, unread=None if with_model else record.get("model")):
-            return None
-        return CellResult(record, folder)
+        record, fault = _read_cell(folder, key, with_model=with_model)
+        return None if record is None or fault else CellResult(record, folder)
+
+    def cell_damage(self, label: str, repeat: int, key: str) -> str:
+        """What keeps a cell that is there from being used: the file, from the store's folder on, and what is wrong.
+
+        Returns:
+            One line; empty if the cell is not there, or can be used. The content of a saved model is not looked at.
+        """
+        folder = self.cell_folder(label, repeat, key)
+        if not folder.is_dir():
+            return ""
+        _, fault = _read_cell(folder, key, with_model=False)
+        return f"{folder.relative_to(self.root).as_posix()}/{fault}" if fault else ""
+
+    def has_cell(self, label: str, repeat: int, key: str) -> bool:
+        """Whether a cell is there, whole or not."""
+        return (self.cell_folder(label, repeat, key) / "cell.json").is_file()
 
     def find_other_cell(self, label: str, repeat: int, key: str) -> dict[str, Any] | None:
         """The record of the latest finished cell of the same row and repeat under another key, or None."""
@@ -202,7 +222,7 @@ class Store:
 
         folder = self.scores_folder(label, key)
         record = _read_record(folder / "score.json", key)
-        if record is None or not _intact(folder, record):
+        if record is None or _damage(folder, record):
             return None
         return pd.read_parquet(folder / "scores.parquet").to_numpy(dtype=np.float64), record
 
@@ -293,20 +313,26 @@ class Store:
         """What the commands on this folder planned, oldest first.
 
         Raises:
-            StoreError: The folder holds no plan, or one that cannot be read.
+            StoreError: The folder holds no plan, or one that cannot be read, or lacks what this version needs.
         """
         files = sorted((self.root / "plans").glob("*.json"))
         if not files:
+            what = "no plan in plans/ tells what its cells are" if (self.root / "cells").is_dir() else "holds no run"
             raise StoreError(
-                f"{self.root}: holds no run; name the folder that 'agiqa-bench run' wrote (its --output, by default "
+                f"{self.root}: {what}; name the folder that 'agiqa-bench run' wrote (its --output, by default "
                 "results/runs/<data set>)"
             )
         plans = []
         for file in files:
             try:
-                plans.append(json.loads(file.read_text(encoding="utf-8")))
+                plan = json.loads(file.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
                 raise StoreError(f"{file}: cannot be read ({error}); move it away and run again") from error
+            if fault := plan_fault(plan):
+                raise StoreError(
+                    f"{file}: is no plan of this version ({fault}); move it away, or run again with another --output"
+                )
+            plans.append(plan)
         return plans
 
 
@@ -344,23 +370,33 @@ def _sha256(file: Path, size: int, changed: int) -> str:  # noqa: ARG001 - what 
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _intact(folder: Path, record: dict[str, Any], unread: str | None = None) -> bool:
-    """Whether every file of a cell is there as it was written; a damaged cell is computed again, never used.
+def _read_cell(folder: Path, key: str, *, with_model: bool) -> tuple[dict[str, Any] | None, str]:
+    """The record of a cell, and what is wrong with the cell; (None, "") if it is not there."""
+    record = _read_record(folder / "cell.json", key)
+    if record is None:
+        return None, "cell.json is missing or damaged" if folder.is_dir() else ""
+    if fault := cell_fault(record):
+        return record, f"cell.json is of another version ({fault})"
+    return record, _damage(folder, record, unread=None if with_model else record.get("model"))
+
+
+def _damage(folder: Path, record: dict[str, Any], unread: str | None = None) -> str:
+    """The first file of a cell that is not as it was written; a damaged cell is computed again, never used.
 
     The content of the file `unread` is taken on trust.
     """
     files: dict[str, str] = record.get("files", {})
-    return all(
-        (folder / name).is_file() and (name == unread or _digest(folder / name) == checksum)
-        for name, checksum in files.items()
-    )
+    for name, checksum in files.items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if name != unread and _digest(folder / name) != checksum:
+            return f"{name} is not as it was written"
+    return ""
 
 
 def _read_record(file: Path, key: str) -> dict[str, Any] | None:
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # not there, or damaged: computed again
         return None
-    except ValueError:
-        return None  # damaged: computed again
     return record if isinstance(record, dict) and record.get("key") == key else None

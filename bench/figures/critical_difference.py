@@ -40,11 +40,7 @@ def critical_difference(
     Raises:
         ValueError: There is no rank, one is not finite, or a clique names a method that has none.
     """
-    if not ranks or not all(map(math.isfinite, ranks.values())):
-        raise ValueError("critical_difference: give at least one mean rank, all of them finite")
-    strangers = {name for clique in cliques for name in clique} - ranks.keys()
-    if strangers:
-        raise ValueError(f"critical_difference: no mean rank of {', '.join(sorted(strangers))}")
+    _check(ranks, cliques)
     ordered = sorted(ranks, key=lambda name: ranks[name])
     half = -(-len(ordered) // 2)
     with style():
@@ -65,17 +61,22 @@ def critical_difference(
         if critical is not None:
             _ruler(axes, scale, critical)
         for span, level in zip(spans, levels, strict=True):
-            y = top + _BAR * (level + 0.8)
-            axes.plot(span, [y, y], color=INK, linewidth=3, solid_capstyle="butt", zorder=3)
+            _bar(axes, span, top + _BAR * (level + 0.8))
         for place, name in enumerate(ordered):
             on_left = place < half
             y = first + row * (place if on_left else len(ordered) - 1 - place)
-            end = left if on_left else WIDTH - right
-            x = scale(ranks[name])
-            axes.plot([x, x, end], [top, y, y], color=INK, linewidth=0.6)
-            _dot(axes, x, top, name in hollow)
-            _name(axes, end, y, labels[name], ranks[name], on_left)
+            _leader(axes, scale(ranks[name]), top, left if on_left else WIDTH - right, y)
+            _dot(axes, scale(ranks[name]), top, name in hollow)
+            _name(axes, left if on_left else WIDTH - right, y, labels[name], ranks[name], on_left)
     return sheet.figure
+
+
+def _check(ranks: Mapping[str, float], cliques: Sequence[Collection[str]]) -> None:
+    if not ranks or not all(map(math.isfinite, ranks.values())):
+        raise ValueError("critical_difference: give at least one mean rank, all of them finite")
+    strangers = {name for clique in cliques for name in clique} - ranks.keys()
+    if strangers:
+        raise ValueError(f"critical_difference: no mean rank of {', '.join(sorted(strangers))}")
 
 
 def _widest(labels: Iterable[str]) -> float:
@@ -127,6 +128,15 @@ def _ruler(axes: Axes, scale: _Scale, critical: float) -> None:
     ends, y = [scale.left, scale(1 + critical)], _MARGIN + 0.18
     axes.plot(ends, [y, y], "|-", color=INK, linewidth=0.9, markersize=5, markeredgewidth=0.9)
     axes.text(scale.left, y - 0.05, f"critical difference {critical:.2f}", fontsize=SMALL, va="bottom")
+
+
+def _bar(axes: Axes, span: tuple[float, float], y: float) -> None:
+    axes.plot(span, [y, y], color=INK, linewidth=3, solid_capstyle="butt", zorder=3)
+
+
+def _leader(axes: Axes, x: float, top: float, end: float, y: float) -> None:
+    """The line from a dot down, and to its name."""
+    axes.plot([x, x, end], [top, y, y], color=INK, linewidth=0.6)
 
 
 def _dot(axes: Axes, x: float, y: float, hollow: bool) -> None:

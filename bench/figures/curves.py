@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agiqa_bench.figures.panels import Panel, Sheet, padded
-from agiqa_bench.figures.style import INK, NORMAL, SMALL, WIDTH, fitted, series, style
+from agiqa_bench.figures.style import INK, NORMAL, SMALL, WIDTH, Series, fitted, series, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.48, 0.08, 0.06, 0.4
 _TITLE, _PANEL, _TICKS, _GAP, _MIDDLE = 0.36, 0.95, 0.24, 0.42, 0.55
 """In inches: margins; height of titles, of a panel and of the ticks below; space between two panels and two methods."""
-
-_LOOK = {"loss": series(1), "validation": series(0)}
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class CurvesPanel:
     curves: tuple[Curve, ...]
 
 
-def curves(panels: Sequence[CurvesPanel]) -> Figure:
+def curves(panels: Sequence[CurvesPanel], judged: str = "validation") -> Figure:
     """Draw loss and validation of each method side by side: thin lines are repeats, the thick one is their mean.
 
     The mean ends where the first of the repeats ends, so that no line leaps when one drops out. Rings mark the epochs
@@ -55,6 +53,7 @@ def curves(panels: Sequence[CurvesPanel]) -> Figure:
 
     Args:
         panels: At least one, with at least one curve of at least one epoch each; two stand side by side.
+        judged: The part of the data on which the score is taken by which the epoch is chosen.
 
     Raises:
         ValueError: There is no panel, or one without an epoch.
@@ -74,9 +73,10 @@ def curves(panels: Sequence[CurvesPanel]) -> Figure:
             name = fitted(panel.name, 1.9 * wide + _GAP, SMALL)
             sheet.text(left, top - 0.2, name, fontweight="bold", va="bottom")
             starts = {start for curve in panel.curves for start in curve.starts}
-            _draw(sheet, (left, top, wide, _PANEL), "loss", [curve.loss for curve in panel.curves], starts=starts)
+            losses = [curve.loss for curve in panel.curves]
+            _draw(sheet, (left, top, wide, _PANEL), "loss", series(1), losses, starts=starts)
             values, chosen = [curve.validation for curve in panel.curves], [curve.chosen for curve in panel.curves]
-            _draw(sheet, (left + wide + _GAP, top, wide, _PANEL), "validation", values, chosen)
+            _draw(sheet, (left + wide + _GAP, top, wide, _PANEL), f"{judged} score", series(0), values, chosen)
         sheet.text((whole + _LEFT - _RIGHT) / 2, height - 0.04, "epoch", fontsize=NORMAL, ha="center", va="bottom")
     return sheet.figure
 
@@ -85,6 +85,7 @@ def _draw(
     sheet: Sheet,
     box: tuple[float, float, float, float],
     title: str,
+    look: Series,
     lines: Sequence[tuple[float, ...]],
     chosen: Sequence[tuple[int, ...]] = (),
     starts: Collection[int] = (),
@@ -96,7 +97,6 @@ def _draw(
     if not np.isfinite(values).any():
         sheet.text(left + width / 2, top + height / 2, "not recorded", ha="center", va="center")
         return
-    look = _LOOK[title]
     epochs = np.arange(1, max(map(len, lines)) + 1)
     panel = Panel(*box, padded(epochs, 0.04), padded(values))
     sheet.frame(panel, (4, 4), whole_numbers=True, grid=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from agiqa_bench.figures.style import (
@@ -29,6 +30,9 @@ _STEP = 0.15
 _GAP = 0.12
 _AXIS = 0.45
 """Widest row labels, height of one dot, space between rows and below the last one, in inches."""
+
+_LINE = 0.16
+"""Height of a line of a label, in inches."""
 
 
 @dataclass(frozen=True)
@@ -62,24 +66,29 @@ def effects(rows: Sequence[Effect], axis: str = "difference in SRCC") -> Figure:
     """
     labels = list(dict.fromkeys(row.label for row in rows))
     names = list(dict.fromkeys(row.series for row in rows))
-    if not rows or len({(row.label, row.series) for row in rows}) < len(rows):
+    present = {(row.label, row.series) for row in rows}
+    if not rows or len(present) < len(rows):
         raise ValueError("effects: give at least one, and not two of one label and series")
     with style():
         texts, width = label_column(labels, _LABELS)
         left = width + 0.15
-        row_height = max(_STEP * len(names), 0.16 * max(text.count("\n") + 1 for text in texts)) + _GAP
+        own = [[name for name in names if (label, name) in present] for label in labels]
+        bands = [
+            max(_STEP * len(there), _LINE * (text.count("\n") + 1)) + _GAP
+            for there, text in zip(own, texts, strict=True)
+        ]
+        ends = [0.0, *accumulate(bands)]
+        middles = [(low + high) / 2 for low, high in pairwise(ends)]
         legend = 0.12 + 0.155 * len(names) if len(names) > 1 else 0.05
-        tall = row_height * len(labels)
-        figure = new_figure(legend + tall + _AXIS)
-        axes = axes_at(figure, left, legend, WIDTH - left - 0.15, tall)
+        figure = new_figure(legend + ends[-1] + _AXIS)
+        axes = axes_at(figure, left, legend, WIDTH - left - 0.15, ends[-1])
         for position, name in enumerate(names):
-            offset = (position - (len(names) - 1) / 2) * _STEP / row_height
             chosen = [row for row in rows if row.series == name]
-            _draw(axes, chosen, [labels.index(row.label) + offset for row in chosen], position)
+            _draw(axes, chosen, [_height(row, labels, own, middles) for row in chosen], position)
         axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
-        axes.set_ylim(len(labels) - 0.5, -0.5)
-        axes.set_yticks(range(len(labels)), texts, fontsize=NORMAL)
-        axes.set_yticks([place + 0.5 for place in range(len(labels) - 1)], minor=True)
+        axes.set_ylim(ends[-1], 0)
+        axes.set_yticks(middles, texts, fontsize=NORMAL)
+        axes.set_yticks(ends[1:-1], minor=True)
         axes.tick_params(axis="y", which="both", length=0)
         axes.grid(axis="x")
         axes.grid(axis="y", which="minor")
@@ -90,6 +99,13 @@ def effects(rows: Sequence[Effect], axis: str = "difference in SRCC") -> Figure:
             handles, _ = axes.get_legend_handles_labels()
             figure.legend(handles, [fitted(name, WIDTH - 1, SMALL) for name in names], loc="upper left", borderpad=0.2)
     return figure
+
+
+def _height(row: Effect, labels: Sequence[str], own: Sequence[Sequence[str]], middles: Sequence[float]) -> float:
+    """Where a dot stands, in inches from the top: those that a row has stand around the middle of its band."""
+    place = labels.index(row.label)
+    series_there = own[place]
+    return middles[place] + (series_there.index(row.series) - (len(series_there) - 1) / 2) * _STEP
 
 
 def _draw(axes: Axes, rows: Sequence[Effect], heights: Sequence[float], position: int) -> None:

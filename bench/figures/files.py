@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 SUFFIXES = ("svg", "png", "pdf")
-"""The forms a figure can be written in."""
+"""The forms a figure can be written in. A report writes SVG and PNG; PDF is for a paper, and only from Python."""
 
 PNG_DPI = 200
 RASTER_DPI = 150
@@ -50,10 +50,16 @@ def write_figure(figure: Figure, folder: Path, suffixes: Sequence[str] = ("svg",
     for suffix in suffixes:
         if suffix not in SUFFIXES:
             raise ConfigError(f"figure {figure.key}: cannot be written as '{suffix}', choose {', '.join(SUFFIXES)}")
-    drawing, written = figure.draw(), []
+    written: list[Path] = []
+    # The SVG may be there from a page; one drawing does for all else.
+    only_svg = set(suffixes) == {"svg"} and figure in _rendered_svg
+    drawing = None if only_svg else figure.draw()
     for suffix in suffixes:
         path = folder / f"{figure.key}.{suffix}"
-        atomic.write_bytes(path, _svg_file(_svg(figure, drawing)) if suffix == "svg" else _rendered(drawing, suffix))
+        if suffix == "svg" or drawing is None:
+            atomic.write_bytes(path, _svg_file(_svg(figure, drawing)))
+        else:
+            atomic.write_bytes(path, _rendered(drawing, suffix))
         written.append(path)
     return written
 

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from agiqa_bench.data.images import decode
 from agiqa_bench.errors import BadImageError
 from agiqa_bench.figures.style import SMALL, WIDTH, axes_at, fitted, new_figure, style
+from agiqa_bench.reporting.digits import number_text
+from agiqa_bench.reporting.render.layout import PICTURE_NUMBERS, picture_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from agiqa_bench.reporting.model import Picture
 
 SIDE = 320
-"""Longest side of a thumbnail in pixels."""
+"""Longest side of a thumbnail in pixels: twice what a card of a page is wide, for fine screens."""
 
 _COLUMNS, _MARGIN, _GAP = 4, 0.08, 0.14
 _LINES, _LINE = 3, 0.125
@@ -81,9 +83,14 @@ def _draw(axes: Axes, picture: Picture) -> None:
         axes.text(0.5, 0.5, "image not at hand", fontsize=SMALL, ha="center", va="center", transform=axes.transAxes)
 
 
+def _numbers(picture: Picture) -> list[str]:
+    pairs = zip(PICTURE_NUMBERS, picture_numbers(picture), strict=True)
+    return [f"{column.title} {number_text(number, column).value}" for column, number in pairs]
+
+
 def _words(picture: Picture) -> str:
     lines = [
-        f"MOS {picture.mos:.2f}   score {picture.predicted:.2f}",
+        "   ".join(_numbers(picture)),
         fitted(picture.generator, _WIDTH, SMALL),
         fitted(picture.prompt or picture.name, _WIDTH, SMALL, lines=_LINES),
     ]

@@ -15,6 +15,7 @@ from agiqa_bench.figures.style import (
     WIDTH,
     axes_at,
     fitted,
+    in_one_line,
     label_column,
     new_figure,
     plain,
@@ -61,7 +62,7 @@ def heat_map(
         heads = [fitted(name, _HEADS, SMALL) for name in columns]
         upright = any(text_width(head, SMALL) > wide - 0.05 for head in heads)
         top = 0.1 + (max(text_width(head, SMALL) for head in heads) if upright else 0.15)
-        row = _ROW if _one_line(texts) else 1.2 * _ROW
+        row = _ROW if in_one_line(texts) else 1.2 * _ROW
         tall, across = row * len(rows), wide * len(columns)
         figure = new_figure(top + max(tall, 0.9) + 0.12, left + across + _BAR + _MARGIN)
         axes = axes_at(figure, left, top, across, tall)
@@ -70,7 +71,7 @@ def heat_map(
         mesh = axes.pcolormesh(np.ma.masked_invalid(matrix), cmap=_MAP, vmin=low, vmax=high)
         _write(axes, matrix, low, high)
         axes.set_ylim(len(rows), 0)
-        axes.set_yticks(np.arange(len(rows)) + 0.5, texts, fontsize=NORMAL if _one_line(texts) else SMALL)
+        axes.set_yticks(np.arange(len(rows)) + 0.5, texts, fontsize=NORMAL if in_one_line(texts) else SMALL)
         axes.set_xticks(np.arange(len(columns)) + 0.5, heads, rotation=90 if upright else 0, va="bottom")
         axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
         axes.spines[:].set_visible(False)
@@ -79,10 +80,6 @@ def heat_map(
         bar.set_label(plain(axis), fontsize=SMALL, labelpad=2)
         bar.outline.set_visible(False)
     return figure
-
-
-def _one_line(texts: Sequence[str]) -> bool:
-    return not any("\n" in text for text in texts)
 
 
 def scale(matrix: npt.NDArray[np.float64]) -> tuple[float, float]:

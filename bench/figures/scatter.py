@@ -19,7 +19,7 @@ Vector = npt.NDArray[np.float64]
 
 _COLUMNS = 4
 _LEFT, _TOP, _BOTTOM, _RIGHT = 0.5, 0.05, 0.42, 0.08
-_TITLE, _PANEL, _TICKS, _GAP = 0.4, 1.08, 0.22, 0.2
+_TITLE, _PANEL, _TICKS, _GAP = 0.52, 1.08, 0.22, 0.2
 """Margins; height of a title, of a panel, of the ticks below it, and the space between panels, in inches."""
 
 _NO_PIXEL = "#7f7f7f"
@@ -35,7 +35,7 @@ class ScatterPanel:
         scores: Finite scores (n,).
         mos: Finite MOS (n,).
         fit: Maps scores (m,) to the scale of MOS; None draws no line.
-        line: What is written below the name, e.g. `SRCC 0.801`.
+        lines: What is written below the name, at most two lines, e.g. `SRCC 0.801`.
         diagnostic: True for a baseline that sees no pixel; its dots are grey.
     """
 
@@ -43,7 +43,7 @@ class ScatterPanel:
     scores: Vector
     mos: Vector
     fit: Callable[[Vector], Vector] | None = None
-    line: str = ""
+    lines: tuple[str, ...] = ()
     diagnostic: bool = False
 
 
@@ -93,5 +93,4 @@ def scatter(panels: Sequence[ScatterPanel], axis: str = "MOS") -> Figure:
 
 
 def _title(panel: ScatterPanel, width: float) -> str:
-    name = fitted(panel.name, width, SMALL, lines=2)
-    return f"{name}\n{fitted(panel.line, width + _GAP, SMALL)}" if panel.line else name
+    return "\n".join([fitted(panel.name, width, SMALL, lines=2), *(fitted(line, width, SMALL) for line in panel.lines)])

@@ -14,6 +14,7 @@ from agiqa_bench.figures.style import (
     SMALL,
     WIDTH,
     axes_at,
+    in_one_line,
     label_column,
     new_figure,
     plain,
@@ -75,7 +76,7 @@ def strip(rows: Sequence[StripRow], axis: str = "SRCC") -> Figure:
             _draw_repeats(axes, rows, diagnostic=diagnostic)
         _draw_means(axes, rows)
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_yticks(range(len(rows)), texts, fontsize=NORMAL if _one_line(texts) else SMALL, linespacing=0.95)
+        axes.set_yticks(range(len(rows)), texts, fontsize=NORMAL if in_one_line(texts) else SMALL, linespacing=0.95)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="both")
@@ -83,10 +84,6 @@ def strip(rows: Sequence[StripRow], axis: str = "SRCC") -> Figure:
         axes.set_xlabel(plain(axis))
         _legend(figure, any(row.diagnostic for row in rows))
     return figure
-
-
-def _one_line(texts: Sequence[str]) -> bool:
-    return not any("\n" in text for text in texts)
 
 
 def _draw_repeats(axes: Axes, rows: Sequence[StripRow], *, diagnostic: bool) -> None:

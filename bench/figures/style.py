@@ -150,6 +150,11 @@ def label_column(labels: Sequence[str], widest: float) -> tuple[list[str], float
     return texts, max((text_width(line) for text in texts for line in text.split("\n")), default=0.0)
 
 
+def in_one_line(texts: Sequence[str]) -> bool:
+    """Whether none of the labels is folded."""
+    return not any("\n" in text for text in texts)
+
+
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float = NORMAL) -> float:
     """Width of a line of text in inches, in letters of `size` points."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from agiqa_bench.papers import remarks
 from agiqa_bench.papers.matching import differences, find_measured, other_data
 from agiqa_bench.papers.published import PrintedRow, PublishedTable, published_tables
-from agiqa_bench.reporting.build.summaries import METRIC, as_number, summary_of, why_undefined
+from agiqa_bench.reporting.build.summaries import METRIC, number_of
 from agiqa_bench.reporting.model import Column, Number, Row, Table
 from agiqa_bench.reporting.results import MethodResults, RunResults
 
@@ -36,25 +36,44 @@ def printed(table: PublishedTable, prefix: str = "", notes: Iterable[str] = ()) 
 def with_runs(table: PublishedTable, runs: Sequence[RunResults]) -> list[Table]:
     """A published table beside what runs have measured: a table for each column of data set and target.
 
-    Where no run is of the published data, it is the published table alone, and says what each run is instead.
+    Where no run is of the published data, or none has a row of the table, it is the published table alone, and says
+    what each run is instead. What the notes of one table say those behind it do not say again.
 
     Args:
         table: What was published.
         runs: Results, each under one protocol.
     """
     strangers = [note for results in runs for note in remarks.not_compared(table, results)]
-    if not any(_comparable(table, results) for results in runs):
+    comparable = [results for results in runs if _comparable(table, results)]
+    strangers += [remarks.no_row(table, results) for results in comparable if not _measures(table, results)]
+    comparable = [results for results in comparable if _measures(table, results)]
+    if not comparable:
         return [printed(table, notes=strangers)]
-    tables = []
+    tables: list[Table] = []
     for column in table.columns:
-        fitting = [results for results in runs if not other_data(table, column[0], results)]
+        fitting = [results for results in comparable if not other_data(table, column[0], results)]
         for number, results in enumerate(fitting, start=1):
             prefix = f"run{number}-" if len(fitting) > 1 else ""
             tables.append(beside(table, *column, results, prefix))
         if not fitting:
-            what = f"no run that was given is of {table.datasets[column[0]].title}"
+            what = f"no run that was given has figures on {table.datasets[column[0]].title}"
             tables.append(_printed(table, [column], f"{table.id}-{'-'.join(column)}", [what]))
-    return [replace(tables[0], notes=(*tables[0].notes, *strangers)), *tables[1:]]
+    tables[0] = replace(tables[0], notes=(*tables[0].notes, *strangers))
+    said: set[str] = set()
+    for place, shown in enumerate(tables):
+        tables[place] = replace(shown, notes=tuple(note for note in shown.notes if note not in said))
+        said.update(shown.notes)
+    return tables
+
+
+def _measures(table: PublishedTable, results: RunResults) -> bool:
+    """Whether a run has finished any row of a table on any of its data sets."""
+    return any(
+        find_measured(row, results, target)
+        for dataset, target in table.columns
+        if not other_data(table, dataset, results)
+        for row in table.rows
+    )
 
 
 def _comparable(table: PublishedTable, results: RunResults) -> bool:
@@ -96,7 +115,7 @@ def beside(table: PublishedTable, dataset: str, target: str, results: RunResults
         numbers: list[Number | str] = []
         for metric in table.metrics:
             text = table.figure(row.method, dataset, target, metric)
-            numbers += _three(text, results, measured, target, metric)
+            numbers += _published_measured_difference(text, results, measured, target, metric)
         words = ", ".join(dict.fromkeys(found.what for found in differing.get(row.method, [])))
         differs = "not measured" if measured is None else words or NOTHING
         cells.append(Row(row.method, _name(table, row), (differs, *numbers), row.group))
@@ -107,7 +126,7 @@ def beside(table: PublishedTable, dataset: str, target: str, results: RunResults
         columns=_columns_beside(table),
         rows=tuple(cells),
         notes=(
-            *remarks.sources(table),
+            *remarks.sources(table, [dataset]),
             *remarks.run(table, dataset, results),
             *remarks.differing(differing),
             *remarks.measured(table, (dataset, target), pairs, results),
@@ -119,10 +138,11 @@ def beside(table: PublishedTable, dataset: str, target: str, results: RunResults
 def _printed(table: PublishedTable, wanted: Sequence[tuple[str, str]], key: str, notes: Iterable[str]) -> Table:
     columns = tuple(
         Column(
-            f"{dataset}_{target}_{metric}",
+            f"{dataset}_{target}_{metric}_published",
             METRIC[metric].title,
             over=(table.datasets[dataset].title, target),
             decimals=table.decimals,
+            printed=True,
             missing=NOTHING,
             explanation=METRIC[metric].explanation,
         )
@@ -136,7 +156,7 @@ def _printed(table: PublishedTable, wanted: Sequence[tuple[str, str]], key: str,
         ]
         if any(figures):
             rows.append(Row(row.method, _name(table, row), tuple(_number(text) for text in figures), row.group))
-    notes = (*remarks.sources(table), *notes, *remarks.rows(table, table.rows))
+    notes = (*remarks.sources(table, {dataset for dataset, _ in wanted}), *notes, *remarks.rows(table, table.rows))
     return Table(key, f"{table.title}: {table.caption}", columns, tuple(rows), notes=notes)
 
 
@@ -153,7 +173,15 @@ def _columns_beside(table: PublishedTable) -> tuple[Column, ...]:
     for metric in table.metrics:
         over, decimals = (METRIC[metric].title,), table.decimals
         columns += [
-            Column(f"{metric}_published", "Paper", over, decimals=decimals, missing=NOTHING, explanation="as printed"),
+            Column(
+                f"{metric}_published",
+                "Paper",
+                over,
+                decimals=decimals,
+                printed=True,
+                missing=NOTHING,
+                explanation="as printed",
+            ),
             Column(
                 f"{metric}_measured",
                 "Here",
@@ -176,7 +204,7 @@ def _columns_beside(table: PublishedTable) -> tuple[Column, ...]:
     return tuple(columns)
 
 
-def _three(
+def _published_measured_difference(
     text: str, results: RunResults, method: MethodResults | None, target: str, metric: str
 ) -> tuple[Number, Number, Number]:
     """A published figure, the measured number, and their difference."""
@@ -184,7 +212,7 @@ def _three(
     if method is None or method.stand_ins:
         nothing = Number(None, reason="not measured" if method is None else "ran with a stand-in for weights")
         return published, nothing, nothing
-    number = as_number(summary_of(results, method, target, metric), why_undefined(method, target, metric))
+    number = number_of(results, method, target, metric)
     if number.value is None or published.value is None:
         return published, number, Number(None, reason=number.reason or published.reason)
     if published.value < 0:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from agiqa_bench.execution.request import parse_method
 from agiqa_bench.papers.published import PrintedRow, Protocol, PublishedTable
+from agiqa_bench.reporting.digits import counted
 from agiqa_bench.reporting.results import MethodResults, RunResults
 
 _PARTS = {
@@ -138,7 +139,9 @@ def protocol_differences(
         found.append(Difference("selection", text))
     repeats = len(method.cells) if method is not None else here["repeats"]
     if protocol.repeats is not None and repeats != protocol.repeats:
-        found.append(Difference("repeats", f"{counted(repeats)}; published: {counted(protocol.repeats)}"))
+        found.append(
+            Difference("repeats", f"{counted(repeats, 'repeat')}; published: {counted(protocol.repeats, 'repeat')}")
+        )
     used = _precisions([method] if method is not None else results.methods)
     if protocol.precision is not None and used and used != {protocol.precision}:
         text = f"computed in {', '.join(sorted(used))}; published: {protocol.precision}"
@@ -163,8 +166,3 @@ def stand_in_marks(methods: Iterable[MethodResults]) -> str:
 
 def _precisions(methods: Iterable[MethodResults]) -> set[str]:
     return {cell.record["precision"] for method in methods for cell in method.cells.values()}
-
-
-def counted(count: int) -> str:
-    """A number of repeats, for people."""
-    return "1 repeat" if count == 1 else f"{count} repeats"

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agiqa_bench.papers.beside import DIFFERS
 from agiqa_bench.papers.published import PublishedTable
 from agiqa_bench.reporting.model import Chapter, Column, Report, Row, Section, Table
 
 
 def list_of(tables: Sequence[PublishedTable]) -> Table:
-    """What each table is about, its data sets, and whether its figures are first- or second-hand."""
+    """What each table is about, its data sets, and whether its figures are first- or second-hand, kind by kind."""
+    kinds = list(dict.fromkeys(table.kind for table in tables))
     columns = [
-        ("kind", "Kind"),
         ("what", "What"),
         ("data_sets", "Data sets"),
         ("source", "Source"),
@@ -28,20 +27,22 @@ def list_of(tables: Sequence[PublishedTable]) -> Table:
                 table.id,
                 table.id,
                 (
-                    table.kind,
                     table.caption,
                     ", ".join(data.title for data in table.datasets.values()),
                     f"{table.place}, {table.paper.where}",
                     "second-hand" if table.second_hand else "primary",
                 ),
+                group=table.kind,
             )
-            for table in tables
+            for table in sorted(tables, key=lambda table: kinds.index(table.kind))
         ),
     )
 
 
 def page_of(table: PublishedTable, shown: Sequence[Table]) -> Report:
     """A published table, alone or with what runs measured, as a report with its reference."""
+    from agiqa_bench.papers.beside import DIFFERS
+
     alone = all(column.key != DIFFERS for one in shown for column in one.columns)
     title = "As published" if alone else "Published and measured"
     section = Section(f"{table.id}-tables", title, tuple(shown))

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from agiqa_bench.errors import DataError, UnknownNameError
-from agiqa_bench.evaluation.splits import SplitRule
+from agiqa_bench.evaluation.rules import SplitRule
 
 METRIC_KEYS = ("srcc", "plcc", "krcc")
 """The metrics of published tables, by their keys in ours, in the order in which they are printed."""
@@ -44,6 +44,7 @@ class Protocol(_Stored):
         precision: Arithmetic of the networks.
         plcc: Whether PLCC was computed of the scores as they are, or after a fit to the MOS.
         details: What else is known of it.
+        details_on: What else on single data sets, by their registry names.
     """
 
     about: str
@@ -53,6 +54,7 @@ class Protocol(_Stored):
     precision: Literal["float32", "bf16", "fp16"] | None = None
     plcc: Literal["raw", "fitted"] | None = None
     details: str = ""
+    details_on: dict[str, str] = {}
 
 
 class Paper(_Stored):

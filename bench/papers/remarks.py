@@ -7,13 +7,14 @@ from collections.abc import Collection, Mapping, Sequence
 from agiqa_bench.papers.matching import (
     Difference,
     bears,
-    counted,
     other_data,
     other_rows,
     protocol_differences,
     stand_in_marks,
 )
 from agiqa_bench.papers.published import METRIC_KEYS, OWN, PrintedRow, PublishedTable, published_tables
+from agiqa_bench.reporting.digits import counted
+from agiqa_bench.reporting.homes import without_home
 from agiqa_bench.reporting.results import MethodResults, RunResults
 
 SECOND_HAND = "second-hand: quoted by another paper, which did not compute these figures itself"
@@ -21,8 +22,8 @@ SECOND_HAND = "second-hand: quoted by another paper, which did not compute these
 Pairs = Sequence[tuple[PrintedRow, MethodResults | None]]
 
 
-def sources(table: PublishedTable) -> list[str]:
-    """Where the figures come from, and how each of them came about as far as that was stated."""
+def sources(table: PublishedTable, datasets: Collection[str]) -> list[str]:
+    """Where the figures on some data sets come from, and how each came about as far as that was stated."""
     paper = table.paper
     notes = [SECOND_HAND] if table.second_hand else []
     if table.remark:
@@ -30,7 +31,8 @@ def sources(table: PublishedTable) -> list[str]:
     notes.append(f"figures as printed: {paper.title}, {table.place} ({paper.where})")
     for name in dict.fromkeys(row.protocol for row in table.rows):
         protocol = paper.protocols[name]
-        details = f"; {protocol.details}" if protocol.details else ""
+        known = [protocol.details, *(text for dataset, text in protocol.details_on.items() if dataset in datasets)]
+        details = "".join(f"; {text}" for text in known if text)
         named = _names([row.method for row in table.rows if row.protocol == name], table.rows, "all rows")
         notes.append(f"{named}: {protocol.about}{details}")
     return notes
@@ -69,9 +71,9 @@ def run(table: PublishedTable, dataset: str, results: RunResults) -> list[str]:
     """What was measured, under which protocol, and how to read the columns."""
     protocol = results.protocol
     return [
-        f"measured by {where(results)}: {protocol['split']} split, {counted(protocol['repeats'])}, epochs chosen by "
-        f"--select {protocol['select']}, {protocol['leaked_prompts']:.0%} of the test images with their prompt in the "
-        "training part; which images a paper's own splits put where is not compared",
+        f"measured by {where(results)}: {protocol['split']} split, {counted(protocol['repeats'], 'repeat')}, epochs "
+        f"chosen by --select {protocol['select']}, {protocol['leaked_prompts']:.0%} of the test images with their "
+        "prompt in the training part; which images a paper's own splits put where is not compared",
         _trusted(table, dataset, results),
         "Paper: as printed; Here: as measured, ± the standard deviation over repeats; Diff.: measured - published; "
         "measured PLCC is of the scores as they are, nothing fitted",
@@ -140,9 +142,15 @@ def _why_missing(row: PrintedRow, results: RunResults) -> str:
     left_out = dict(results.left_out)
     for plan in results.plans:
         for planned in plan["methods"]:
-            if bears(planned["label"], row.spec) and planned["display"] in left_out:
-                return left_out[planned["display"]]
+            shown = without_home(planned["display"])
+            if bears(planned["label"], row.spec) and shown in left_out:
+                return left_out[shown]
     return "not in the run"
+
+
+def no_row(table: PublishedTable, results: RunResults) -> str:
+    """That a run of the right data has none of a table's rows."""
+    return f"{where(results)} has finished no row of {table.title}, so there is nothing to show beside it"
 
 
 def not_compared(table: PublishedTable, results: RunResults) -> list[str]:

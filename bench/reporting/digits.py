@@ -1,4 +1,4 @@
-"""How a number of a table is written, for all renderings: none of them rounds by itself."""
+"""How a number is written, in tables and in sentences: no rendering rounds by itself."""
 
 from __future__ import annotations
 
@@ -56,6 +56,25 @@ def number_text(number: Number, column: Column) -> NumberText:
         "" if low is None or high is None else _rounded(low, column.decimals),
         "" if low is None or high is None else _rounded(high, column.decimals),
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, in words that fit the number.
+
+    >>> counted(1, "repeat"), counted(2, "repeat"), counted(2982, "image")
+    ('1 repeat', '2 repeats', '2,982 images')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def p_text(p: float, decimals: int = 4) -> str:
+    """A p-value amid a sentence, rounded as in a table.
+
+    >>> p_text(0.0321), p_text(0.00002)
+    ('p = 0.0321', 'p < 0.0001')
+    """
+    text = number_text(Number(p), Column("p", "p", decimals=decimals, p_value=True)).value
+    return f"p < {text[1:]}" if text.startswith("<") else f"p = {text}"
 
 
 def _rounded(value: float, decimals: int) -> str:

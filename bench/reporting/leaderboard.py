@@ -101,7 +101,7 @@ def write_leaderboard(board: Leaderboard, folder: Path) -> list[Path]:
     from agiqa_bench.atomic import write_text
     from agiqa_bench.reporting.render.comma_separated import table_to_csv
 
-    table = leaderboard_table(board, [metric.key for metric in METRICS])
+    table = leaderboard_table(board, [metric.key for metric in METRICS], with_view=True)
     texts = {
         "index.html": leaderboard_page(board),
         "results.csv": table_to_csv(_with_remarks(table, board)),

@@ -51,11 +51,12 @@ class Column:
         title: Its heading.
         over: Headings above it, outermost first, e.g. ("AGIQA-3K", "quality"); neighbours with equal ones share them.
         text: True if its cells are texts, False if they are `Number`s.
-        decimals: Decimals of its numbers, the same in every rendering but CSV.
+        decimals: Decimals of its numbers, the same in every rendering but CSV (see `printed`).
         spread: Whether the standard deviation is shown behind a number.
         interval: Whether the 95 % interval is shown behind a number.
         signed: Whether a plus stands before positive numbers: they are differences.
         p_value: True if the numbers are p-values: what rounds to 0 is shown as less than the smallest.
+        printed: Whether CSV too shows just these decimals: the numbers are quoted as somebody printed them.
         better: Which numbers are better; empty if neither.
         missing: What stands in place of a number that is not defined.
         explanation: One line for legends and tool tips.
@@ -70,6 +71,7 @@ class Column:
     interval: bool = False
     signed: bool = False
     p_value: bool = False
+    printed: bool = False
     better: Better = ""
     missing: str = "undefined"
     explanation: str = ""
@@ -136,6 +138,7 @@ class Figure:
         alt: What there is to see, in one or two sentences, for those who cannot see it.
         draw: Draws it; whoever calls it closes the drawing (`agiqa_bench.figures.files` does).
         caption: Lines below it: what is drawn, how, from which repeats.
+        free: False if it shows images of a licensed data set, and so is drawn on request only.
     """
 
     key: str
@@ -143,6 +146,7 @@ class Figure:
     alt: str
     draw: Callable[[], Drawing]
     caption: str = ""
+    free: bool = True
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,11 @@ class Picture:
     generator: str
     mos: float
     predicted: float
+
+    @property
+    def error(self) -> float:
+        """How far the score lies above the MOS."""
+        return self.predicted - self.mos
 
 
 @dataclass(frozen=True)
@@ -236,6 +245,10 @@ class Report:
         facts: (name, value) of what holds for all: version, when, from which runs.
         warnings: As of a chapter: e.g. that some of the runs cannot be compared.
         references: BibTeX of exactly the methods and data sets that were run; empty if none has an entry.
+
+    Raises:
+        ValueError: Two chapters, two sections or two blocks have one key, or keys that differ in case alone: anchors
+            and, on some file systems, files of theirs would be the same.
     """
 
     title: str
@@ -243,6 +256,14 @@ class Report:
     facts: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
     references: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse keys that are not unique."""
+        sections = [section for chapter in self.chapters for section in chapter.sections]
+        for what, keyed in (("chapters", self.chapters), ("sections", sections), ("blocks", self.blocks())):
+            keys = [one.key.casefold() for one in keyed]
+            if again := [key for place, key in enumerate(keys) if key in keys[:place]]:
+                raise ValueError(f"report '{self.title}': two {what} have the key '{again[0]}'")
 
     def tables(self) -> list[Table]:
         """All tables, in order."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from agiqa_bench.execution.store import CellResult, Store
+from agiqa_bench.reporting.digits import counted
+from agiqa_bench.reporting.homes import without_home, without_homes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +36,7 @@ class MethodResults:
         config: All its settings, as they were resolved; empty in stores of older versions.
         keys: Key of the cell of each planned repeat.
         cells: By repeat.
+        damaged: Why a cell that is there cannot be used, by repeat.
     """
 
     label: str
@@ -52,6 +55,7 @@ class MethodResults:
     note: str
     keys: dict[int, str] = field(default_factory=dict)
     cells: dict[int, CellResult] = field(default_factory=dict)
+    damaged: dict[int, str] = field(default_factory=dict)
 
     @property
     def expected(self) -> int:
@@ -68,10 +72,11 @@ class RunResults:
         protocol: See `Plan.protocol`.
         targets: The data set's targets, in order.
         sizes: (rows to learn from, test rows) by repeat.
-        left_out: (method, why) of what was skipped or has failed.
+        left_out: (method, why) of what was skipped, has failed or is damaged.
         plans: The stored plans that the results come from, oldest first.
         stores: The folders that they come from.
         earlier: Names of the rows that the latest command did not ask for; their code may have changed since.
+        others: (protocol in words, number of its cells) of what else the folder holds and this is not a part of.
     """
 
     title: str
@@ -83,6 +88,7 @@ class RunResults:
     plans: list[dict[str, Any]]
     stores: tuple[Store, ...] = ()
     earlier: list[str] = field(default_factory=list)
+    others: tuple[tuple[str, int], ...] = ()
 
     @property
     def images(self) -> str | None:
@@ -92,10 +98,14 @@ class RunResults:
     @property
     def where(self) -> str:
         """The folders' names, for messages."""
-        return " + ".join(str(store.root) for store in self.stores)
+        return " + ".join(store.name for store in self.stores)
 
     def samples(self) -> pd.DataFrame | None:
-        """The data set's table of samples as it was stored with the run; None in stores of older versions."""
+        """The data set's table of samples as it was stored with the run; None if it is not there.
+
+        Raises:
+            StoreError: It is damaged.
+        """
         found = (store.samples(self.protocol["annotations"]) for store in self.stores)
         return next((table for table in found if table is not None), None)
 
@@ -110,24 +120,51 @@ def read_results(store: Store, *, latest_only: bool = False) -> RunResults:
         latest_only: Leave out the methods and targets that the latest command did not ask for.
 
     Raises:
-        StoreError: The folder holds no run.
+        StoreError: The folder holds no run, or one of another version.
     """
     plans = store.plans()
-    return _read(store, plans[-1:] if latest_only else _comparable(plans), latest_only=latest_only)
+    if latest_only:
+        return _read(store, plans[-1:], latest_only=True)
+    first, *others = _groups(plans)
+    return replace(_read(store, first), others=tuple(_other(store, group, first) for group in others))
 
 
 def read_protocols(store: Store) -> list[RunResults]:
     """The results under each protocol that commands on a store used; that of the latest command comes last.
 
     Raises:
-        StoreError: The folder holds no run.
+        StoreError: The folder holds no run, or one of another version.
     """
-    plans, found = store.plans(), []
+    return [_read(store, group) for group in _groups(store.plans())][::-1]
+
+
+def _groups(plans: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The plans under each protocol, oldest first; the protocol of the latest plan comes first."""
+    groups = []
     while plans:
-        group = _comparable(plans)
-        found.append(_read(store, group))
-        plans = [plan for plan in plans if not any(plan is used for used in group)]
-    return found[::-1]
+        groups.append(_comparable(plans))
+        plans = [plan for plan in plans if not any(plan is used for used in groups[-1])]
+    return groups
+
+
+def _other(store: Store, plans: Sequence[dict[str, Any]], beside: Sequence[dict[str, Any]]) -> tuple[str, int]:
+    """A protocol in words, and how many cells of it the folder holds."""
+    here, shown = plans[-1]["protocol"], beside[-1]["protocol"]
+    wanted = {
+        (row["label"], int(repeat), key)
+        for plan in plans
+        for row in plan["methods"]
+        for repeat, key in row["keys"].items()
+    }
+    words = [
+        f"{here['split']} split",
+        f"epoch by {here['select']}",
+        f"seed {here['seed']}",
+        counted(here["repeats"], "repeat"),
+    ]
+    same = all(here.get(key) == shown.get(key) for key in ("split", "select", "seed", "repeats"))
+    words += [name for key, name in PROTOCOL_KEYS.items() if same and here.get(key) != shown.get(key)]
+    return ", ".join(words), sum(store.has_cell(*cell) for cell in wanted)
 
 
 def _read(store: Store, plans: Sequence[dict[str, Any]], *, latest_only: bool = False) -> RunResults:
@@ -138,12 +175,12 @@ def _read(store: Store, plans: Sequence[dict[str, Any]], *, latest_only: bool = 
         for row in plan["methods"]:
             label = row["label"]
             if row["skip"] is not None:
-                left_out[label] = (row["display"], f"skipped: {row['skip']}")
+                left_out[label] = (row["display"], f"{_SKIPPED}: {row['skip']}")
                 continue
             rows[label] = row
             left_out.pop(label, None)
     for name, reason in latest["unusable"].items():
-        left_out.setdefault(name, (name, f"cannot be used: {reason}"))
+        left_out.setdefault(name, (name, f"{_UNUSABLE}: {reason}"))
     current = {row["label"] for row in latest["methods"]}
     methods = []
     for label, row in rows.items():
@@ -163,16 +200,21 @@ def _read(store: Store, plans: Sequence[dict[str, Any]], *, latest_only: bool = 
         ),
         sizes={part["repeat"]: (part["fit"], part["test"]) for part in latest["parts"]},
         methods=methods,
-        left_out=sorted(left_out.values()),
+        left_out=_left_out(left_out.values(), methods),
         plans=list(plans),
         stores=(store,),
-        earlier=[row["display"] for label, row in rows.items() if label not in current],
+        earlier=[without_home(row["display"]) for label, row in rows.items() if label not in current],
     )
 
 
 def differences(one: RunResults, other: RunResults) -> list[str]:
-    """In what two results differ so that they cannot stand in one table, in words; empty if they can."""
-    found = [name for key, name in PROTOCOL_KEYS.items() if one.protocol.get(key) != other.protocol.get(key)]
+    """In what two results differ so that they cannot stand in one table, in words; empty if they can.
+
+    How the epoch is chosen makes no difference where no method chooses one.
+    """
+    choosing = any(method.selects_epoch for results in (one, other) for method in results.methods)
+    keys = [key for key in PROTOCOL_KEYS if choosing or key != "select"]
+    found = [PROTOCOL_KEYS[key] for key in keys if one.protocol.get(key) != other.protocol.get(key)]
     if one.images != other.images and None not in (one.images, other.images):
         found.append("image files")
     return found
@@ -202,20 +244,50 @@ def _join(one: RunResults, other: RunResults) -> RunResults:
         if known is None:
             methods[method.label] = method
         elif known.keys == method.keys:
-            methods[method.label] = replace(known, cells=known.cells | method.cells)
+            methods[method.label] = _merged(known, method)
         else:
-            mark = f" [{other.stores[-1].root.name}]"
+            mark = f" [{other.stores[-1].name}]"
             methods[method.label + mark] = replace(method, label=method.label + mark, display=method.display + mark)
-    there = {method.display for method in methods.values() if method.cells}
+    there = {method.display: method for method in methods.values() if method.cells}
+    known_gaps = (*one.left_out, *other.left_out)
     return replace(
         one,
         methods=list(methods.values()),
         targets=tuple(dict.fromkeys((*one.targets, *other.targets))),
-        left_out=sorted({entry for entry in (*one.left_out, *other.left_out) if entry[0] not in there}),
+        left_out=_left_out([gap for gap in known_gaps if _holds(gap, there.get(gap[0]))], list(methods.values())),
         plans=sorted((*one.plans, *other.plans), key=lambda plan: str(plan.get("started", ""))),
         stores=(*one.stores, *other.stores),
         earlier=list(dict.fromkeys((*one.earlier, *other.earlier))),
     )
+
+
+def _merged(one: MethodResults, other: MethodResults) -> MethodResults:
+    """A method whose cells lie in two folders; a cell that one of them holds whole is not damaged."""
+    cells = one.cells | other.cells
+    damaged = {repeat: why for repeat, why in (one.damaged | other.damaged).items() if repeat not in cells}
+    return replace(one, cells=cells, damaged=damaged)
+
+
+_SKIPPED, _UNUSABLE, _DAMAGED = "skipped", "cannot be used", "damaged"
+"""What a method was left out for, before a colon and the reason."""
+
+
+def _holds(gap: tuple[str, str], method: MethodResults | None) -> bool:
+    """Whether what one folder says of a method still holds beside another folder's cells of it."""
+    what = gap[1].partition(": ")[0]
+    if what == _DAMAGED:  # said anew of the cells of both
+        return False
+    return method is None or (what not in (_SKIPPED, _UNUSABLE) and len(method.cells) < method.expected)
+
+
+def _left_out(gaps: Iterable[tuple[str, str]], methods: Sequence[MethodResults]) -> list[tuple[str, str]]:
+    """What is known to be left out, and the damaged cells, as they are shown."""
+    found = {(without_home(name), without_home(why)) for name, why in gaps}
+    for method in methods:
+        for why in dict.fromkeys(method.damaged.values()):
+            repeats = ", ".join(str(repeat) for repeat, same in method.damaged.items() if same == why)
+            found.add((method.display, f"{_DAMAGED}: repeat {repeats}: {why}; the run's command computes it again"))
+    return sorted(found)
 
 
 def _comparable(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -236,16 +308,21 @@ def _comparable(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _method_results(store: Store, row: dict[str, Any]) -> MethodResults:
     keys = {int(repeat): key for repeat, key in row["keys"].items()}
-    cells = {}
+    cells, damaged = {}, {}
     for repeat, key in keys.items():
         found = store.find_cell(row["label"], repeat, key, with_model=False)
-        if found is not None:
+        if found is None:
+            if why := store.cell_damage(row["label"], repeat, key):
+                damaged[repeat] = why
+        elif absent := [target for target in row["targets"] if target not in found.metrics]:
+            damaged[repeat] = f"its cell.json has no metrics of the target {absent[0]}"
+        else:
             cells[repeat] = found
     return MethodResults(
-        label=row["label"],
-        display=row["display"],
+        label=without_home(row["label"]),
+        display=without_home(row["display"]),
         name=row.get("name") or re.split(r"\[| \(", row["label"], maxsplit=1)[0],
-        config=row.get("config", {}),
+        config=without_homes(row.get("config", {})),
         targets=tuple(row["targets"]),
         weights=tuple(weights["name"] for weights in row["weights"]),
         stand_ins=tuple(weights["stand_in"] for weights in row["weights"] if weights["stand_in"]),
@@ -255,9 +332,10 @@ def _method_results(store: Store, row: dict[str, Any]) -> MethodResults:
         citation=row["citation"],
         keeps_features=row.get("keeps_features", False),
         preset=row["preset"],
-        note=row["note"],
+        note=without_home(row["note"]),
         keys=keys,
         cells=cells,
+        damaged=damaged,
     )
 
 

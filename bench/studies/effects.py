@@ -36,6 +36,11 @@ class Change:
         """Whether both protocols have the same test images in each repeat."""
         return self.start.split == self.end.split
 
+    @property
+    def never_negative(self) -> bool:
+        """Whether it can only gain: the last epoch is one of those that are chosen from, of the same training."""
+        return self.paired and (self.start.select, self.end.select) == ("last", "test")
+
     def concerns(self, method: MethodResults) -> bool:
         """Whether a method can differ by it; what chooses no epoch differs by the split alone, and is listed once."""
         return method.selects_epoch or (not self.paired and self.start.select == self.end.select == DEFAULT.select)
@@ -80,7 +85,7 @@ class Effect:
     Attributes:
         change: The step.
         label: The method's label in the store; empty for the mean over methods.
-        difference: SRCC after the step less SRCC before it.
+        difference: SRCC after the step less SRCC before it; of a step that can only gain, the mean alone.
         p_adjusted: p after Holm's correction, for all single methods of a target, or for all means; None if untested.
         methods: Labels of the methods that are in it.
     """
@@ -97,7 +102,8 @@ def effects(study: StudyResults, target: str) -> list[Effect]:
 
     Selections of one split are judged on the same test images, so their differences are paired by repeats (the
     corrected resampled t-test of Nadeau and Bengio, 2003). Splits have other test images, so theirs are not paired
-    (Welch's t-test, each mean with the corrected variance).
+    (Welch's t-test, each mean with the corrected variance). A step that cannot be negative has its size alone: a test
+    of its being 0 would mean nothing, and would weigh on the correction of the others.
 
     The mean is taken over methods first and over repeats then: its interval says how it varies with the splits, for
     these methods. It leaves out baselines that see no pixel, and methods without a value in every repeat of both
@@ -133,7 +139,10 @@ def effects(study: StudyResults, target: str) -> list[Effect]:
 
 def _difference(study: StudyResults, change: Change, after: Values, before: Values) -> Difference:
     if change.paired:
-        return paired_difference(after, before, *study.sizes(change.end))
+        found = paired_difference(after, before, *study.sizes(change.end))
+        if change.never_negative:
+            return Difference(found.mean, None, None, None, None, None, found.n_a, found.n_b)
+        return found
     return unpaired_difference(after, before, study.sizes(change.end), study.sizes(change.start))
 
 

@@ -33,8 +33,8 @@ def write_study(study: StudyResults, report: Report, folder: Path) -> list[Path]
 
     texts = {
         "study.html": to_html(report),
-        "study.md": to_markdown(report, figures="figures/"),
-        "study.tex": to_latex(report),
+        "study.md": to_markdown(report, figures="figures"),
+        "study.tex": to_latex(report, figures="figures"),
         "study.csv": table_to_csv(tidy_srcc(study)),
         "effects.csv": table_to_csv(tidy_effects(study)),
     }

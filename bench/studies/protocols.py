@@ -82,3 +82,14 @@ def missing_cells(plans: Mapping[Protocol, Plan]) -> dict[str, dict[Protocol, in
             seen |= missing
             counts.setdefault(method.label, {})[protocol] = len(missing)
     return counts
+
+
+def shared_cells(plans: Mapping[Protocol, Plan]) -> int:
+    """How many cells of the protocols are also another one's, counted beyond the first."""
+    cells = [
+        (method.label, cell.repeat, cell.key)
+        for plan in plans.values()
+        for method in plan.methods
+        for cell in method.cells
+    ]
+    return len(cells) - len(set(cells))

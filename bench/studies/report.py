@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from agiqa_bench.reporting.build.notes import warnings
 from agiqa_bench.reporting.build.summaries import anchor
+from agiqa_bench.reporting.digits import counted
 from agiqa_bench.reporting.model import Chapter, Report, Section, Table
 from agiqa_bench.studies.effects import effects
 from agiqa_bench.studies.protocols import DEFAULT, PROTOCOLS
 from agiqa_bench.studies.results import StudyResults
-from agiqa_bench.studies.tables import SPLIT_TITLES, counted, effect_figure, effect_table, in_words, srcc_table
+from agiqa_bench.studies.tables import SPLIT_TITLES, effect_figure, effect_table, one_of_each_split, srcc_table
+from agiqa_bench.studies.words import in_words
 
 
 def study_report(study: StudyResults) -> Report:
@@ -32,7 +34,7 @@ def study_report(study: StudyResults) -> Report:
         chapters=(chapter,),
         facts=(
             ("agiqa-bench", agiqa_bench.__version__),
-            ("Runs", ", ".join(store.root.name for store in results.stores)),
+            ("Runs", ", ".join(store.name for store in results.stores)),
         ),
         references=references(filter(None, citations)),
     )
@@ -54,7 +56,7 @@ def _section(study: StudyResults, target: str) -> Section:
 def _facts(study: StudyResults) -> tuple[tuple[str, str], ...]:
     facts = [
         ("Data set", study.first.title),
-        ("Design", f"{counted(study.repeats, 'repeat')} under each of {len(study.by_protocol)} protocols"),
+        ("Design", f"{counted(study.repeats, 'repeat')} under {_protocols(study)}"),
     ]
     for split, title in SPLIT_TITLES.items():
         leaked = study.leaked(split)
@@ -65,6 +67,13 @@ def _facts(study: StudyResults) -> tuple[tuple[str, str], ...]:
         facts.append((f"{title}: test images whose prompt is in the training part", f"{leaked:.1%}"))
     facts.append(("Seed", str(study.first.protocol["seed"])))
     return tuple(facts)
+
+
+def _protocols(study: StudyResults) -> str:
+    if study.chooses:
+        return "one protocol" if len(study.by_protocol) == 1 else f"each of {len(study.by_protocol)} protocols"
+    splits = len(one_of_each_split(study))
+    return f"{'each of 2 splits' if splits > 1 else 'one split'}; no method here chooses an epoch"
 
 
 def _warnings(study: StudyResults) -> tuple[str, ...]:
@@ -82,9 +91,13 @@ def _warnings(study: StudyResults) -> tuple[str, ...]:
 def _notes(study: StudyResults) -> tuple[str, ...]:
     found = [
         "the grouped split keeps all images of a prompt on one side, the image-level split draws images at random: it "
-        "is optimistic, and so is choosing the epoch on the test part; both are common in published code",
-        "methods, settings, seeds and numbers of repeats are the same under every protocol",
+        "can be optimistic for a method that profits from knowing the prompt; choosing the epoch on the test part is "
+        "optimistic for every method that chooses one; both are common in published code",
+        "seed and number of repeats are the same under every protocol; so are, for each method, its settings, weights, "
+        "precision and batch size" + (", as far as they are recorded" if study.unchecked else ""),
     ]
+    if study.unchecked:
+        found.append(f"this store does not say how they were computed: {', '.join(study.unchecked)}")
     rows = study.rows().values()
     blind = [row.display for row in rows if row.diagnostic]
     if blind:
@@ -104,7 +117,7 @@ def _notes(study: StudyResults) -> tuple[str, ...]:
     left_out: dict[tuple[str, str], None] = {}
     for results in study.by_protocol.values():
         left_out |= dict.fromkeys(results.left_out)
-    found += [f"left out: {name}, {why}" for name, why in left_out]
+    found += [f"left out: {name}, {why}" for name, why in (*left_out, *study.unlike)]
     return tuple(found)
 
 

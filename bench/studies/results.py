@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agiqa_bench.errors import StoreError
 from agiqa_bench.evaluation.statistics import Values
 from agiqa_bench.execution.store import Store
+from agiqa_bench.reporting.build.settings import other_settings, settings_recorded
 from agiqa_bench.reporting.build.summaries import mean_sizes, values_of
 from agiqa_bench.reporting.results import MethodResults, RunResults, read_protocols
 from agiqa_bench.studies.protocols import PROTOCOLS, SPLITS, Protocol, SplitName
@@ -23,10 +24,13 @@ class StudyResults:
     """Results under the protocols of a study.
 
     Attributes:
-        by_protocol: In the order of `PROTOCOLS`, as far as they were begun; at least one.
+        by_protocol: In the order of `PROTOCOLS`, as far as they were begun; at least one. A method has the same
+            settings in all of them.
+        unlike: (method, why) of the rows that were left out for that.
     """
 
     by_protocol: dict[Protocol, RunResults]
+    unlike: tuple[tuple[str, str], ...] = ()
 
     @property
     def first(self) -> RunResults:
@@ -52,6 +56,17 @@ class StudyResults:
                 if method.cells:
                     found.setdefault(method.label, method)
         return found
+
+    @property
+    def chooses(self) -> bool:
+        """Whether any method chooses an epoch, so that the selection can matter."""
+        return any(row.selects_epoch for row in self.rows().values())
+
+    @property
+    def unchecked(self) -> list[str]:
+        """The methods of which an older store does not say how they were computed."""
+        finished = [row for results in self.by_protocol.values() for row in results.methods if row.cells]
+        return list(dict.fromkeys(row.display for row in finished if not settings_recorded(row)))
 
     def method(self, protocol: Protocol, label: str) -> MethodResults | None:
         """A method under a protocol; None if it was not asked for there."""
@@ -81,7 +96,8 @@ def read_study(store: Store) -> StudyResults:
     """The results of the latest study on a store; nothing is computed.
 
     Of each protocol the latest results count that agree with the latest command in data set, annotations, images,
-    seed and number of repeats.
+    seed and number of repeats. A method that ran with other settings under some protocols, by another command on the
+    folder, is left out of those whose settings are not the ones of most protocols, or of the latest among equals.
 
     Raises:
         StoreError: The folder holds no run, or none under a protocol of the study.
@@ -104,7 +120,47 @@ def read_study(store: Store) -> StudyResults:
         raise StoreError(
             f"{store.root}: holds no results under {known} splits; run 'agiqa-bench protocol-study' with this --output"
         )
-    return StudyResults({protocol: found[protocol] for protocol in PROTOCOLS if protocol in found})
+    alike, unlike = _alike(found)
+    return StudyResults({protocol: alike[protocol] for protocol in PROTOCOLS if protocol in alike}, tuple(unlike))
+
+
+def _alike(found: dict[Protocol, RunResults]) -> tuple[dict[Protocol, RunResults], list[tuple[str, str]]]:
+    """The results, latest first, with each method under one group of settings only, and what was left out."""
+    groups: dict[str, list[list[tuple[Protocol, MethodResults]]]] = {}
+    for protocol, results in found.items():
+        for method in filter(_has_cells, results.methods):
+            own = groups.setdefault(method.label, [])
+            group = next((group for group in own if not _unlike(group[0][1], method)), None)
+            if group is None:
+                own.append([(protocol, method)])
+            else:
+                group.append((protocol, method))
+    out: set[tuple[Protocol, str]] = set()
+    reasons = []
+    for label, own in groups.items():
+        kept = max(own, key=len)  # the first of equals, which has the latest
+        for group in own:
+            if group is kept:
+                continue
+            out |= {(protocol, label) for protocol, _ in group}
+            where = " and ".join(f"{protocol.split}/{protocol.select}" for protocol, _ in group)
+            why = _unlike(kept[0][1], group[0][1])
+            reason = f"under {where} it ran with other {why} than under the rest; the study's command computes it again"
+            reasons.append((group[0][1].display, reason))
+    kept_results = {
+        protocol: replace(results, methods=[row for row in results.methods if (protocol, row.label) not in out])
+        for protocol, results in found.items()
+    }
+    return kept_results, reasons
+
+
+def _has_cells(method: MethodResults) -> bool:
+    return bool(method.cells)
+
+
+def _unlike(one: MethodResults, other: MethodResults) -> str:
+    """In what two rows differ so that no difference between protocols can be told from it; empty if in nothing."""
+    return ", ".join(filter(None, (other_settings(one, other), "targets" if one.targets != other.targets else "")))
 
 
 def _protocol(results: RunResults) -> Protocol | None:

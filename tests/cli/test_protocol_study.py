@@ -32,7 +32,8 @@ def test_six_protocols_in_one_folder_share_what_they_can_and_nothing_is_computed
     assert sum(line.startswith("epochs") for line in lines) == 12
     assert {line for line in lines if line.startswith("epochs")} == {"epochs 42 6", "epochs 48 None", "epochs 48 12"}
     assert "20 cells to compute" in done.stdout
-    assert "20 cells computed" in done.stderr
+    # 6 x 2 cells of generator_mean and name_length each, of which 4 are to be computed.
+    assert "20 cells computed, 0 reused, 16 shared between protocols" in done.stderr
     assert "SRCC under each protocol" in done.stdout
     assert "what each choice is worth" in done.stdout
     folder = tmp_path / "results/runs/rated-protocol-study"
@@ -81,3 +82,29 @@ def test_a_wrong_request_is_one_line(command, study, tmp_path):
     empty = command("protocol-study", "--report-only", "--output", tmp_path / "nothing")
     assert empty.returncode == 2
     assert "holds no run" in empty.stderr
+
+
+def test_an_ordinary_run_is_not_taken_for_a_study(command, rated_table, example_methods, tmp_path):
+    ran = command(
+        "run", "--plugin", example_methods, "--methods", "generator_mean", "--dataset", rated_table,
+        "--annotations-only", "--repeats", 2, "--output", tmp_path / "run",
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    files = sorted(tmp_path.joinpath("run").rglob("*"))
+    shown = command("protocol-study", "--report-only", "--output", tmp_path / "run")
+    assert shown.returncode == 2
+    assert "holds a run, not a study: results under grouped/validation alone" in shown.stderr
+    assert sorted(tmp_path.joinpath("run").rglob("*")) == files
+
+
+def test_without_a_finished_cell_no_file_is_written(study, command, tmp_path):
+    flag = tmp_path / "fail"
+    flag.touch()
+    done = study("fails_sometimes", "--repeats", 1, EXAMPLE_FAIL=str(flag))
+    folder = tmp_path / "results/runs/rated-protocol-study"
+    assert done.returncode == 1
+    assert "nothing to report yet" in done.stderr
+    assert not list(folder.glob("study.*"))
+    shown = command("protocol-study", "--report-only", "--output", folder)
+    assert shown.returncode == 2
+    assert "no cell of the study is finished yet" in shown.stderr

@@ -281,7 +281,7 @@ def test_ctrl_c_shows_what_is_finished(rated_table, example_methods, tmp_path):
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "1 cells computed, 0 reused; stopped by Ctrl-C: the same command goes on from here" in stderr
-    assert "only 1 of 3 repeats are finished" in stdout
+    assert "only 1 of 3 repeats" in stdout
     assert "Traceback" not in stderr
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "pyiqa", "pandas", "scipy", "sklearn", "open_clip", "matplotlib", "torchvision", "datasets"}
+HEAVY = {"torch", "pyiqa", "pandas", "scipy", "sklearn", "open_clip", "matplotlib", "torchvision", "datasets", "jinja2"}
 
 LOOK = """
 import sys
@@ -27,6 +27,11 @@ print("LOADED", *sorted(sys.modules))
         ["run", "--help"],
         ["score", "--help"],
         ["attention", "--help"],
+        ["tables", "list"],
+        ["tables", "show", "--help"],
+        ["report", "--help"],
+        ["leaderboard", "--help"],
+        ["protocol-study", "--help"],
     ],
 )
 def test_no_heavy_import(arguments):
@@ -36,6 +41,15 @@ def test_no_heavy_import(arguments):
     loaded = next(line for line in done.stdout.splitlines() if line.startswith("LOADED")).split()[1:]
     assert not HEAVY & set(loaded)
     assert "typer" in loaded
+
+
+def test_published_tables_are_listed_without_numpy():
+    arguments = ["tables", "list"]
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK.format(arguments=arguments)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "LOADED" in done.stdout
+    assert "numpy" not in done.stdout.split()
 
 
 def test_methods_list_names_every_built_in_method(command):
@@ -49,7 +63,7 @@ def test_unknown_names_are_one_line_with_a_suggestion(command):
     done = command("methods", "info", "clipscor")
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "error: unknown method 'clipscor': did you mean clipscore or blipscore or pickscore? "
+        "error: unknown method 'clipscor': did you mean blipscore or clipscore or pickscore? "
         "(see 'agiqa-bench methods list')"
     ]
     assert "Traceback" in command("methods", "info", "clipscor", "--debug").stderr

@@ -114,7 +114,7 @@ def test_run_goes_through_the_data_sets_and_shows_what_was_run(
             file.write_text(json.dumps(plan))
         return outcome
 
-    monkeypatch.setattr(run_module, "_run", run)
+    monkeypatch.setattr(run_module, "run_request", run)
     assert tables._run_all(table, requests, download=False, dry_run=False) == code
     assert done == ["agiqa3k", "aigciqa2023"][:asked]
     shown = capsys.readouterr()

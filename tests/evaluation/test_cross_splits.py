@@ -1,12 +1,13 @@
 """Splits over two data sets."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agiqa_bench.errors import SplitError
-from agiqa_bench.evaluation.cross_splits import cross_splits, fold
+from agiqa_bench.evaluation.cross_splits import cross_splits, fold, shared_images
 from agiqa_bench.evaluation.splits import Leakage, make_splits
 
 
@@ -82,3 +83,15 @@ def test_other_repeats_and_rows_that_are_not_there_are_refused():
         cross_splits(joined(one, two), 4, make_splits(one, "one", repeats=2), make_splits(two, "two", repeats=3))
     with pytest.raises(SplitError, match="rows that its data set does not have"):
         cross_splits(one, 4, make_splits(one, "one", repeats=2), make_splits(two, "two", repeats=2))
+
+
+def test_images_that_are_learnt_from_and_tested_are_counted_by_their_content():
+    one, two = table(list("abcdefghij"), ["gan"] * 10), table(list("abcdefghij"), ["gan"] * 10)
+    splits = cross_splits(joined(one, two), 10, make_splits(one, "one", repeats=3), make_splits(two, "two", repeats=3))
+    assert shared_images(np.arange(20), splits) == 0
+    # Row r of both is one image: shared where the one's split learns from what the other's tests.
+    expected = [
+        len({row - 10 for row in split.test} & {*split.train, *split.validation}) / len(split.test) for split in splits
+    ]
+    assert shared_images(np.arange(20) % 10, splits) == pytest.approx(np.mean(expected))
+    assert 0 < np.mean(expected) <= 1

@@ -76,6 +76,24 @@ def test_a_trained_cell_knows_its_parameters():
     assert (costs.parameters, costs.trainable_parameters) == (10**9, None)
 
 
+class Wrong(Greedy):
+    """A plugin whose count fails."""
+
+    name = title = "wrong"
+
+    def parameter_counts(self):
+        raise RuntimeError("no such attribute")
+
+
+def test_a_count_that_fails_costs_no_finished_fit(caplog):
+    data = samples()
+    split = make_splits(data._table, "table", repeats=1)[0]
+    scores, costs = cells.fit_and_predict(Wrong(), data, split)
+    assert len(scores) == len(split.test)
+    assert (costs.parameters, costs.trainable_parameters) == (None, None)
+    assert "wrong: parameters are not counted: RuntimeError: no such attribute" in caplog.text
+
+
 def test_zero_shot_scores_know_them_too():
     _, costs = cells.score_all(ZeroShot(), samples())
     assert (costs.parameters, costs.trainable_parameters) == (7, 0)
@@ -105,6 +123,7 @@ def test_the_peak_of_the_host_is_that_of_the_block_alone():
     with PeakMemory("cpu") as after:
         pass
     assert greedy.host_bytes - before.host_bytes == pytest.approx(BLOCK, rel=0.1)
+    assert greedy.host_bytes - greedy.host_bytes_before == pytest.approx(BLOCK, rel=0.1)
     assert greedy.host_bytes - after.host_bytes > 0.9 * BLOCK, "an earlier peak does not count"
 
 

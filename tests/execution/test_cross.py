@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from agiqa_bench.errors import ConfigError, UnknownNameError
 from agiqa_bench.execution.plan import cell_seed
@@ -162,3 +163,28 @@ def test_a_file_says_it_too(tmp_path):
 def test_one_data_set_on_both_sides_is_refused(plan_of):
     with pytest.raises(ConfigError, match=r"both called 'demo'.*give --dataset"):
         make_plan(RunRequest(train_on="demo", test_on="demo", annotations_only=True))
+
+
+def test_identical_images_on_both_sides_are_counted_by_the_contents_of_the_files(tmp_path, fresh_registries):
+    def write(name, first):
+        folder = tmp_path / name
+        folder.mkdir()
+        rows = []
+        for place, shade in enumerate(range(first, first + 10)):
+            Image.new("RGB", (32, 32), (20 * shade, 0, 0)).save(folder / f"{name}{place}.png")
+            rows.append({"image": f"{name}{place}.png", "prompt": f"{name} {place}", "mos_quality": 1 + place / 4})
+        pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
+        return str(folder / f"{name}.csv")
+
+    mine, copies, others = write("mine", 0), write("copies", 0), write("others", 10)
+    request = {"train_on": mine, "methods": ("brisque",), "split": "image", "repeats": 3}
+    plan = make_plan(RunRequest(test_on=copies, **request))
+    hits = [
+        len({row - 10 for row in split.test} & {*split.train, *split.validation}) / len(split.test)
+        for split in plan.splits
+    ]
+    assert plan.protocol["shared_images"] == pytest.approx(np.mean(hits))
+    assert plan.protocol["shared_images"] > 0
+    assert plan.protocol["leaked_prompts"] == 0
+    assert make_plan(RunRequest(test_on=others, **request)).protocol["shared_images"] == 0
+    assert make_plan(RunRequest(test_on=copies, annotations_only=True, **request)).protocol["shared_images"] is None

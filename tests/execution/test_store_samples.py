@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 from agiqa_bench.errors import StoreError
+from agiqa_bench.evaluation.metrics import METRICS
+from agiqa_bench.execution.provenance import environment
 from agiqa_bench.execution.store import Store
 
 FINGERPRINT = "0123456789abcdef" * 4
@@ -93,14 +95,59 @@ def test_a_run_stores_them(command, rated_table, tmp_path):
     assert predicted["image"].tolist() == found["image"][predicted["row"]].tolist()
 
 
+def a_record() -> dict:
+    """What `cell.json` holds at least."""
+    metrics = dict.fromkeys((metric.key for metric in METRICS), 0.5) | {"undefined": {}, "per_generator": {}}
+    return {
+        "metrics": {"quality": metrics},
+        "costs": {"fit_seconds": 1.0, "predict_seconds": 0.5, "predicted": 3},
+        "environment": environment("cpu"),
+        "precision": "float32",
+        "weights": [],
+        "started": "2026-01-01T00:00:00+00:00",
+        "ended": "2026-01-01T00:00:01+00:00",
+    }
+
+
+PREDICTIONS = pd.DataFrame({"row": [0], "image": ["a.png"], "score_quality": [1.0], "mos_quality": [2.0]})
+
+
+def test_a_cell_says_what_is_wrong_with_it(store):
+    assert store.cell_damage("m", 0, "key") == ""
+    folder = store.write_cell("m", 0, "key", a_record(), PREDICTIONS, []).folder
+    assert store.cell_damage("m", 0, "key") == ""
+    assert store.has_cell("m", 0, "key")
+    record = json.loads((folder / "cell.json").read_text())
+    for content, why in (
+        ("{", "cell.json is missing or damaged"),
+        ("[]", "cell.json is missing or damaged"),
+        (json.dumps(record | {"costs": {}}), "cell.json is of another version (costs.fit_seconds: not there)"),
+        (
+            json.dumps(record | {"metrics": {"quality": record["metrics"]["quality"] | {"srcc": "x"}}}),
+            "cell.json is of another version (metrics.quality.srcc: not there)",
+        ),
+    ):
+        (folder / "cell.json").write_text(content)
+        assert store.cell_damage("m", 0, "key") == f"cells/m/00-key/{why}"
+        assert store.find_cell("m", 0, "key") is None
+    del record["metrics"]["quality"]["srcc_within_prompt"]
+    (folder / "cell.json").write_text(json.dumps(record))
+    assert store.cell_damage("m", 0, "key").endswith("(metrics.quality.srcc_within_prompt: not there)")
+    (folder / "cell.json").write_text(json.dumps(a_record() | {"key": "key", "files": record["files"]}))
+    assert store.find_cell("m", 0, "key") is not None
+    (folder / "predictions.parquet").write_bytes(b"")
+    assert store.cell_damage("m", 0, "key") == "cells/m/00-key/predictions.parquet is not as it was written"
+    (folder / "predictions.parquet").unlink()
+    assert store.cell_damage("m", 0, "key") == "cells/m/00-key/predictions.parquet is missing"
+
+
 def test_a_report_does_not_read_models_and_still_no_damaged_cell(store):
     def save_model(folder):
         (folder / "model.json").write_text("{}")
         (folder / "model.safetensors").write_bytes(b"large")
         return folder / "model.safetensors"
 
-    predictions = pd.DataFrame({"row": [0], "image": ["a.png"], "score_quality": [1.0], "mos_quality": [2.0]})
-    folder = store.write_cell("m", 0, "key", {"metrics": {}}, predictions, [{"epoch": 1.0}], save_model).folder
+    folder = store.write_cell("m", 0, "key", a_record(), PREDICTIONS, [{"epoch": 1.0}], save_model).folder
 
     def found(**options) -> bool:
         return store.find_cell("m", 0, "key", **options) is not None

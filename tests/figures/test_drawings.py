@@ -66,7 +66,7 @@ def test_ticks_of_epochs_are_whole_numbers():
 
 def test_scatter_draws_every_image_at_its_score_and_mos():
     draws = np.random.default_rng(0)
-    first = ScatterPanel("A", draws.uniform(1, 50, 50), draws.uniform(0, 5, 50), line="SRCC 0.123")
+    first = ScatterPanel("A", draws.uniform(1, 50, 50), draws.uniform(0, 5, 50), lines=("SRCC 0.123",))
     second = ScatterPanel("B", draws.normal(0, 1, 30), draws.uniform(0, 5, 30), diagnostic=True)
     axes = scatter([first, second]).axes[0]
     for panel, points in zip((first, second), dots(axes, "o"), strict=True):
@@ -281,7 +281,7 @@ def test_effects_draw_values_and_intervals_in_the_rows_of_their_labels():
         Effect("B", "split", 0.2),
     ]
     axes = effects(rows).axes[0]
-    np.testing.assert_allclose(dots(axes, "o")[0], [[0.1, -0.2], [0.2, 0.8]], atol=0.2)
+    assert dots(axes, "o")[0][:, 0].tolist() == [0.1, 0.2]
     np.testing.assert_allclose(dots(axes, "s")[0][:, 0], [-0.02])
     intervals = [line.get_xdata() for line in axes.lines if line.get_linewidth() == 1.4]
     np.testing.assert_allclose(intervals, [[0.05, 0.15], [-0.03, -0.01]])
@@ -290,6 +290,18 @@ def test_effects_draw_values_and_intervals_in_the_rows_of_their_labels():
     assert words(axes.figure) == ["not defined"]
     with pytest.raises(ValueError, match="not two"):
         effects([rows[0], rows[0]])
+
+
+def test_effects_of_a_row_stand_around_its_label_and_a_row_is_as_high_as_what_it_has():
+    rows = [Effect("A", name, 0.1 * place) for place, name in enumerate(("one", "two", "three"))]
+    axes = effects([*rows, Effect("B", "two", 0.5), Effect("C", "three", 0.6)]).axes[0]
+    a, b, c = axes.get_yticks()
+    heights = {marker: dots(axes, marker)[0][:, 1] for marker in ("o", "s", "^")}
+    np.testing.assert_allclose(heights["s"], [a, b])
+    np.testing.assert_allclose([heights["o"][0] + heights["^"][0], heights["^"][1]], [2 * a, c])
+    (first, second), bottom = axes.get_yticks(minor=True), axes.get_ylim()[0]
+    np.testing.assert_allclose(second - first, bottom - second)
+    assert first > second - first
 
 
 # Gallery
@@ -307,9 +319,9 @@ def test_a_gallery_shows_images_and_says_which_is_missing(tmp_path):
     np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), pixels)
     assert [len(axes.images) for axes in figure.axes] == [1, 0, 0]
     assert words(figure).count("image not at hand") == 2
-    assert figure.texts[0].get_text().split("\n")[:2] == ["MOS 1.23   score 2.00", "gan"]
+    assert figure.texts[0].get_text().split("\n")[:2] == ["MOS 1.23   Predicted 2.00   Error +0.77", "gan"]
     assert " ".join(figure.texts[0].get_text().split("\n")[2:]) == "a $prompt_{1}$ 100 %"
-    assert figure.texts[1].get_text() == "MOS 3.00   score 4.00\nno.png"
+    assert figure.texts[1].get_text() == "MOS 3.00   Predicted 4.00   Error +1.00\nno.png"
     assert figure.texts[2].get_text().endswith("…")
     assert not any(text.get_parse_math() for text in figure.texts)
     assert thumbnail(tmp_path / "a.png", 20).shape == (20, 10, 3)

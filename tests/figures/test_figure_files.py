@@ -112,9 +112,12 @@ def test_a_figure_is_drawn_once_for_page_and_file_and_then_forgotten(tmp_path):
         drawings.append(weakref.ref(drawing))
         return drawing
 
-    one = figure("x", draw)
+    one, other = figure("x", draw), figure("y", draw)
     inline_svg(one)
     write_figure(one, tmp_path, ("svg",))
     assert len(drawings) == 1
+    write_figure(other, tmp_path, ("svg", "png"))
+    inline_svg(other)
+    assert len(drawings) == 2
     gc.collect()
-    assert drawings[0]() is None
+    assert [drawing() for drawing in drawings] == [None, None]

@@ -1,5 +1,6 @@
 """What a run measured stands beside a published figure only where both are of the same data."""
 
+import csv
 import json
 from statistics import mean, stdev
 
@@ -9,6 +10,7 @@ from agiqa_bench.papers.beside import published_beside, with_runs
 from agiqa_bench.papers.published import published_table, published_tables
 from agiqa_bench.reporting.digits import number_text
 from agiqa_bench.reporting.model import Number
+from agiqa_bench.reporting.render.comma_separated import table_to_csv
 from agiqa_bench.reporting.results import read_protocols, read_results
 
 OFFICIAL = {name: facts.annotations for table in published_tables() for name, facts in table.datasets.items()}
@@ -62,8 +64,10 @@ def note(table, beginning):
 
 def test_published_measured_and_difference(results):
     (alone, table) = with_runs(published_table("ipiqa-table1"), [results])
-    assert "no run that was given is of AGIQA-1K" in alone.notes
-    assert [column.key for column in alone.columns] == [f"agiqa1k_quality_{key}" for key in ("srcc", "plcc", "krcc")]
+    assert "no run that was given has figures on AGIQA-1K" in alone.notes
+    assert [column.key for column in alone.columns] == [
+        f"agiqa1k_quality_{key}_published" for key in ("srcc", "plcc", "krcc")
+    ]
     values = [
         cell.metrics["quality"]["srcc"]
         for cell in next(m for m in results.methods if m.label == "ipiqa").cells.values()
@@ -194,3 +198,41 @@ def test_each_protocol_of_a_folder_has_a_table_of_its_own(stored_runs, tmp_path)
     tables = with_runs(published_table("tang-agiqa3k"), read_protocols(official(made)))
     assert [table.key for table in tables] == ["run1-tang-agiqa3k-agiqa3k-quality", "run2-tang-agiqa3k-agiqa3k-quality"]
     assert ["split" in str(cells(table, "CLIP-AGIQA(Tang)")["differs_in"]) for table in tables] == [True, False]
+
+
+def test_csv_has_the_digits_as_printed():
+    for table in published_tables():
+        (shown,) = with_runs(table, [])
+        rows = {row["method"]: row for row in csv.DictReader(table_to_csv(shown).splitlines())}
+        for figures in table.figures:
+            for metric in table.metrics:
+                field = f"{figures.dataset}_{figures.target}_{metric}_published"
+                assert rows[figures.method][field] == getattr(figures, metric), (table.id, figures.method, field)
+
+
+def test_csv_of_a_comparison_has_them_too(results):
+    table = with_runs(published_table("ipiqa-table1"), [results])[1]
+    rows = {row["method"]: row for row in csv.DictReader(table_to_csv(table).splitlines())}
+    published = published_table("ipiqa-table1")
+    for name, row in rows.items():
+        assert row["srcc_published"] == published.figure(name, "agiqa3k", "quality", "srcc")
+    assert len(rows["IP-IQA"]["srcc_measured_mean"]) > 6
+
+
+def test_a_run_without_any_row_of_the_table_is_named_once(stored):
+    run = read_results(official(stored("agiqa3k", names=["generator_mean", "prompt_text"])))
+    table = published_table("ipiqa-table1")
+    (alone,) = with_runs(table, [run])
+    assert alone.rows == with_runs(table, [])[0].rows
+    assert "run agiqa3k has finished no row of IP-IQA, Table 1, so there is nothing to show beside it" in alone.notes
+
+
+def test_notes_are_of_the_data_shown_and_said_once(results):
+    ipiqa = published_table("ipiqa-table1")
+    alone, table = with_runs(ipiqa, [results])
+    assert any("AGIQA-1K each of the 180" in line for line in alone.notes)
+    assert not any("AGIQA-1K each of the 180" in line for line in table.notes)
+    assert any("240 of the 300 prompts" in line for line in table.notes)
+    assert not set(alone.notes) & set(table.notes)
+    (aigciqa,) = with_runs(published_table("tang-aigciqa2023"), [])
+    assert not any("597" in line for line in aigciqa.notes)

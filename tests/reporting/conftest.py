@@ -14,6 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+
 CHROMIUM_OPTIONS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -22,18 +23,23 @@ CHROMIUM_OPTIONS = (
     "--disable-sync",
     "--no-first-run",
 )
+NO_CHROMIUM = "no Chromium here: install Debian's package 'chromium', or name one in AGIQA_CHROMIUM"
+
+
+def chromium() -> str | None:
+    """Where Chromium lies: what `AGIQA_CHROMIUM` says, else the system's; None if there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return os.environ.get("AGIQA_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """One headless Chromium for all tests: `AGIQA_CHROMIUM`, else the system's; without one the tests are skipped."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    executable = os.environ.get("AGIQA_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    executable = chromium()
     if executable is None:
-        reason = "no Chromium here: install Debian's package 'chromium', or name one in AGIQA_CHROMIUM"
         if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+            pytest.fail(NO_CHROMIUM)
+        pytest.skip(NO_CHROMIUM)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

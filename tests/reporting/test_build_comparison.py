@@ -12,8 +12,8 @@ from agiqa_bench.reporting.build import notes
 from agiqa_bench.reporting.build.comparison import comparison_table, full_table
 from agiqa_bench.reporting.build.generators import generator_table
 from agiqa_bench.reporting.build.notes import chapter_names
-from agiqa_bench.reporting.build.overview import overview_table
-from agiqa_bench.reporting.build.summaries import row_title
+from agiqa_bench.reporting.build.overview import overview_chapter, overview_table
+from agiqa_bench.reporting.build.summaries import ordered, row_title
 from agiqa_bench.reporting.model import Number
 from agiqa_bench.reporting.render.comma_separated import table_to_csv
 from agiqa_bench.reporting.results import MethodResults, RunResults, differences, join_comparable
@@ -65,8 +65,9 @@ def method(label, values, **changes):
     return MethodResults(**(facts | changes))
 
 
-def results_of(*methods, left_out=(), title="Toy", **protocol):
-    sizes = dict.fromkeys(range(3), (80, 20))
+def results_of(*methods, left_out=(), title="Toy", repeats=3, **protocol):
+    protocol |= {"repeats": repeats}
+    sizes = dict.fromkeys(range(repeats), (80, 20))
     return RunResults(title, PROTOCOL | protocol, ("quality",), sizes, list(methods), list(left_out), plans=[])
 
 
@@ -106,7 +107,120 @@ def test_what_the_test_does_not_tell_apart_from_the_best_is_marked():
         method("far", [cell(0.20), cell(0.23), cell(0.23)]),
     )
     assert ["tied" in number(table, row, "srcc").marks for row in range(3)] == [False, True, False]
-    assert any(note.startswith("≈ is not told apart from the best SRCC") for note in table.notes)
+    assert any(note.startswith("≈ is not told apart from the best SRCC, that of Best (") for note in table.notes)
+
+
+LUCKY = [cell(0.99), None, None, None, None]
+
+
+def five(label, *values, **changes):
+    return method(label, values, keys={repeat: str(repeat) for repeat in range(5)}, **changes)
+
+
+def test_one_lucky_repeat_is_ahead_of_nobody():
+    """A lucky row has the highest mean in every column, and would be bold in all of them."""
+    good = five("good", *map(cell, (0.80, 0.81, 0.79, 0.82, 0.78)))
+    poor = five("poor", *map(cell, (0.40, 0.42, 0.39, 0.41, 0.40)))
+    results = results_of(five("lucky", *LUCKY), poor, good, five("flat", *[cell(None)] * 5), repeats=5)
+    table = comparison_table(results, "quality", "")
+    assert [row.key for row in table.rows] == ["good", "poor", "lucky", "flat"]
+    assert [row.name for row in table.rows][1:3] == ["Poor", "Lucky (1 of 5 repeats)"]
+    assert [number(table, row, "srcc").marks for row in range(4)] == [{"best"}, {"second"}, set(), set()]
+    assert not any(cell.marks for cell in table.rows[2].cells)
+    assert "rows with SRCC in fewer repeats than others stand below them, without marks" in table.notes
+    (warning,) = notes.warnings(results)
+    assert warning == (
+        "not all repeats are finished: Lucky (only 1 of 5 repeats); rows with fewer than others stand below them, "
+        "without marks"
+    )
+    assert [method.label for method in ordered(results, "quality", "rmse_fitted")][-1] == "lucky"
+    side_by_side = overview_table([results, results_of(good, poor, repeats=5, title="Other", dataset="other")], "")
+    assert [row.key for row in side_by_side.rows] == ["good", "poor", "lucky", "flat"]
+    by_key = {row.key: row.cells for row in side_by_side.rows}
+    assert (by_key["lucky"][0].marks, by_key["good"][0].marks) == (frozenset(), {"best"})
+    assert any("Lucky on Toy (1 of 5)" in note for note in side_by_side.notes)
+    csv_rows = list(csv.DictReader(io.StringIO(table_to_csv(full_table([results])))))
+    assert [(row["name"], row["repeats"]) for row in csv_rows[1:3]] == [("Poor", "5"), ("Lucky", "1")]
+
+
+def test_an_unfinished_row_is_not_marked_as_tied():
+    best = [0.80, 0.81, 0.79, 0.82, 0.78]
+    near = five("near", cell(0.79), cell(0.82), cell(0.78), None, None)
+    table = comparison_table(results_of(five("best", *map(cell, best)), near, repeats=5), "quality", "")
+    assert [number(table, row, "srcc").marks for row in range(2)] == [{"best"}, frozenset()]
+
+
+def test_intervals_and_brackets_are_explained_where_they_are():
+    wide = method("a", [cell(0.6), cell(0.9), cell(0.5)])
+    assert number(table_of(wide), 0, "srcc").high > 1
+    notes_of = {"wide": table_of(wide).notes}
+    notes_of["narrow"] = table_of(method("a", [cell(0.60), cell(0.61), cell(0.62)])).notes
+    notes_of["generator"] = table_of(wide, split="generator").notes
+    notes_of["once"] = table_of(method("a", [cell(0.6)]), repeats=1).notes
+    said = {name: "\n".join(lines) for name, lines in notes_of.items()}
+    assert [name for name in said if "passes 1 or -1" in said[name]] == ["wide", "generator"]
+    assert [name for name in said if "because repeats share data" in said[name]] == ["wide", "narrow"]
+    assert [name for name in said if "rules of thumb" in said[name]] == ["generator"]
+    assert [name for name in said if "±" in said[name]] == ["wide", "narrow", "generator"]
+    assert [name for name in said if "one repeat: there is no spread" in said[name]] == ["once"]
+    # The columns are explained in every form, not only in the page's tool tips.
+    assert all(
+        "RMSE (fit): root mean square error after a 4-parameter logistic fit" in lines for lines in said.values()
+    )
+    assert all("SRCC in prompt: SRCC among the images of one prompt" in lines for lines in said.values())
+
+
+def test_few_repeats_are_a_warning():
+    def warned(repeats):
+        return notes.warnings(results_of(method("a", [cell(0.1)] * repeats, keys=dict.fromkeys(range(repeats), "k"))))
+
+    assert warned(1) == ("one repeat: there is no spread, no interval and no test, and the order may be chance",)
+    assert warned(3) == ("only 3 repeats: intervals are wide, and tests can hardly tell anything apart",)
+    assert warned(4) == ()
+
+
+def test_the_notes_of_one_repeat_speak_of_no_spread():
+    def said(values):
+        results = results_of(method("a", values), split="generator")
+        table = generator_table(results, "quality", "")
+        return "\n".join([*notes.notes(results), *table.notes])
+
+    inside = {"g": 0.2}
+    assert "±" in said([cell(0.1, generators=inside), cell(0.2, generators=inside)])
+    assert "±" not in said([cell(0.1, generators=inside)])
+
+
+def test_baselines_with_the_same_numbers_are_named_with_the_reason():
+    alike = [method(label, [cell(0.3), cell(0.4)], diagnostic=True) for label in ("means", "words")]
+    results = results_of(*alike, method("other", [cell(0.3), cell(0.5)], diagnostic=True), method("a", [cell(0.3)]))
+    (line,) = (line for line in notes.notes(results) if line.startswith("the same numbers"))
+    assert line == (
+        "the same numbers in every repeat: Means and Words: no test image has its prompt in the training part, so that "
+        "nothing but its generator tells of it"
+    )
+    results.protocol["leaked_prompts"] = 0.5
+    assert "the same numbers in every repeat: Means and Words" in notes.notes(results)
+
+
+def test_where_no_method_chooses_an_epoch_selection_sets_nothing_apart(tmp_path):
+    from agiqa_bench.execution.store import Store
+
+    one, other = results_of(method("a", [cell(0.1)])), results_of(method("b", [cell(0.2)]), select="test")
+    assert differences(one, other) == []
+    assert dict(notes.facts(one))["Epoch chosen by"] == "no method chooses an epoch"
+    other.methods[0].selects_epoch = True
+    assert differences(one, other) == ["ways to choose the epoch"]
+    assert dict(notes.facts(other))["Epoch chosen by"] == "test"
+    third = results_of(method("a", [cell(0.1)]), split="image", splits_digest="z")
+    for name, results in zip(("base", "late", "mixed"), (one, other, third), strict=True):
+        results.stores = (Store(tmp_path / name),)
+    elsewhere = results_of(method("a", [cell(0.1)]), title="Other", dataset="other")
+    (line,) = notes.apart([one, other, elsewhere, third])
+    assert line == (
+        "Toy: base (grouped split), late (grouped split, epoch by test) and mixed (image split) cannot be compared, "
+        "they have other ways to choose the epoch, split rules, splits; they are reported apart, and no number of one "
+        "is to be read against one of another"
+    )
 
 
 def test_an_undefined_metric_has_its_reason():
@@ -127,8 +241,9 @@ def test_unfinished_failed_and_optimistic_rows_are_said():
     assert notes.warnings(results) == (
         "synthetic data: rendered by code and rated by a simulated panel, not by people",
         "epoch chosen on the test part, which is optimistic: A",
+        "only 2 repeats: intervals are wide, and tests can hardly tell anything apart",
+        "not all repeats are finished: A (only 2 of 3 repeats)",
     )
-    assert "A: only 2 of 3 repeats are finished" in notes.notes(results)
     assert "A: weights X cannot be had" in notes.notes(results)
     assert row_title(results, chosen) == "A (chosen on test)"
 
@@ -137,16 +252,21 @@ def test_stand_ins_and_other_splits_are_warnings():
     results = results_of(
         method("a", [cell(0.1)], stand_ins=("demo CLIP RN",)), method("b", [], stand_ins=("tiny RN",)), split="image"
     )
-    first, second = notes.warnings(results)
+    first, second, *_ = notes.warnings(results)
     assert first.endswith(": demo CLIP RN")
     assert second == "image-level split: optimistic, prompts are on both sides"
 
 
 def test_the_full_table_holds_every_metric_and_no_time():
-    results = results_of(method("a", [cell(0.1), cell(0.2), cell(0.3)], weights=("W1", "W2")))
+    results = results_of(
+        method("a", [cell(0.1), cell(0.2), cell(0.3)], weights=("W1", "W2")),
+        seed=7,
+        splits_digest=64 * "0123456789abcdef",
+    )
     text = table_to_csv(full_table([results]))
     (line,) = csv.DictReader(io.StringIO(text))
     assert (line["method"], line["name"], line["weights"]) == ("a", "A", "W1 + W2")
+    assert (line["seed"], line["splits"]) == ("7", "0123456789ab")
     assert float(line["srcc_mean"]) == pytest.approx(0.2)
     assert float(line["srcc_std"]) == pytest.approx(0.1)
     assert float(line["repeats"]) == 3
@@ -194,3 +314,33 @@ def test_across_data_sets_each_keeps_its_own_columns():
     assert [by_key["a"][place].value for place in (0, 2)] == pytest.approx([0.1, 0.9])
     assert by_key["b"][2].value is None
     assert by_key["b"][0].marks == {"best"}
+
+
+def test_in_the_overview_what_was_chosen_on_the_test_part_says_so():
+    chosen = method("a", [cell(0.1)] * 3, selects_epoch=True)
+    on_test, other = results_of(chosen, select="test"), results_of(chosen, title="Other", dataset="other")
+    assert [row.name for row in overview_table([on_test], "").rows] == ["A (chosen on test)"]
+    assert [row.name for row in overview_table([on_test, other], "").rows] == ["A (chosen on test: Toy)"]
+
+
+def test_several_protocols_of_one_data_set_are_not_ranked_across():
+    """The second protocol flatters `b`: neither the order nor a rank may rest on it."""
+    high, low = ([cell(value) for value in row] for row in ((0.51, 0.52, 0.53), (0.41, 0.42, 0.43)))
+    grouped = results_of(method("a", high), method("b", low))
+    image = results_of(method("a", low), method("b", [cell(0.9)] * 3), split="image", splits_digest="z")
+    chapter = overview_chapter([grouped, image])
+    assert chapter.title == "Toy: several protocols"
+    assert [section.key for section in chapter.sections] == ["overview-methods"]
+    (table,) = chapter.sections[0].blocks
+    assert table.title == "All methods under each protocol"
+    assert [row.key for row in table.rows] == ["a", "b"]
+    assert [column.over[0] for column in table.columns[::2]] == ["Toy, split grouped", "Toy, split image"]
+    assert "columns of one data set under different protocols are not to be compared with each other" in table.notes
+
+
+def test_what_the_overview_shows_as_equal_shares_the_mark():
+    """It has three decimals, the main table four."""
+    results = results_of(method("a", [cell(0.1234)] * 3), method("b", [cell(0.1231)] * 3))
+    assert [row.cells[0].marks for row in overview_table([results], "").rows] == [{"best"}, {"best"}]
+    main = comparison_table(results, "quality", "")
+    assert [number(main, row, "srcc").marks for row in range(2)] == [{"best"}, {"second"}]

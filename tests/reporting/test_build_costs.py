@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
-from pathlib import Path
-from statistics import mean, stdev
+from statistics import median
 
 import pytest
 
-from agiqa_bench.execution.store import Store
 from agiqa_bench.reporting.build.costs import cost_table
 from agiqa_bench.reporting.digits import number_text
+from agiqa_bench.reporting.files import costs_csv, write_run_tables
 from agiqa_bench.reporting.model import Number, Table
 from agiqa_bench.reporting.results import RunResults, read_results
 
@@ -40,7 +40,7 @@ def set_costs(results: RunResults, label: str, *costs: dict[str, object]) -> Non
 
 
 def test_what_a_trained_method_cost(results):
-    seconds, scoring = [10.0, 11.5, 14.0], [0.25, 0.5, 0.6]
+    seconds, scoring = [14.0, 10.0, 11.5], [0.25, 0.5, 0.6]
     set_costs(
         results,
         "Method 00",
@@ -51,6 +51,7 @@ def test_what_a_trained_method_cost(results):
                 "predicted": images,
                 "peak_device_bytes": device * 2**20,
                 "peak_host_bytes": host * 2**20,
+                "host_bytes_before": 900 * 2**20,
                 "parameters": 14_410_752 + 151_277_313,
                 "trainable_parameters": 14_410_752,
             }
@@ -64,21 +65,24 @@ def test_what_a_trained_method_cost(results):
     row = shown(table, "Method 00")
     assert row["parameters"] == "165,688,065"
     assert row["trainable_parameters"] == "14,410,752"
-    assert row["fit_seconds"] == f"{mean(seconds):.2f} ± {stdev(seconds):.2f}" == "11.83 ± 2.02"
+    assert row["fit_seconds"] == f"{median(seconds):.2f}" == "11.50"
+    assert row["fit_seconds_first"] == "14.00"
+    assert row["milliseconds_per_image_features_kept"] == "-"
     assert row["milliseconds_per_image"] == f"{1000 * sum(scoring) / 78:.2f}" == "17.31"
     assert row["peak_device_mebibytes"] == "812"
     assert row["peak_host_mebibytes"] == "1,500"
+    assert row["added_host_mebibytes"] == "600"
     assert row["weights"] == "weights-00"
     assert row["precision"] == "float32"
-    fit = table.rows[0].cells[table.column("fit_seconds")]
-    assert (fit.n, fit.low, fit.marks) == (3, None, frozenset())
 
 
 def test_what_is_not_there_is_a_dash(results):
     table = cost_table(results, "")
     handcrafted, zero_shot = shown(table, "Method 01"), shown(table, "Method 02")
     assert handcrafted["parameters"] == handcrafted["trainable_parameters"] == handcrafted["weights"] == "-"
-    assert zero_shot["fit_seconds"] == "-"
+    assert zero_shot["fit_seconds"] == zero_shot["fit_seconds_first"] == "-"
+    assert handcrafted["milliseconds_per_image"] == "-", "its features are not computed in that time"
+    assert handcrafted["milliseconds_per_image_features_kept"] == "2.00"
     assert zero_shot["milliseconds_per_image"] == "2.00"
     assert zero_shot["peak_device_mebibytes"] == "-"
     reasons = {row.key: row.cells[table.column("fit_seconds")].reason for row in table.rows}
@@ -92,6 +96,7 @@ def test_a_store_of_an_older_version(results):
             del cell.record["costs"][key]
     row = shown(cost_table(results, ""), "Method 00")
     assert row["parameters"] == row["trainable_parameters"] == row["peak_host_mebibytes"] == "-"
+    assert row["added_host_mebibytes"] == "-"
     assert row["milliseconds_per_image"] == "2.00"
 
 
@@ -107,9 +112,11 @@ def test_cells_of_several_machines(results):
 
 
 def test_notes_say_where_the_time_of_kept_features_is(results):
-    kept = [note for note in cost_table(results, "").notes if note.startswith("features are computed once")]
+    found = cost_table(results, "").notes
+    kept = [note for note in found if note.startswith("features are computed once")]
     assert len(kept) == 1
-    assert kept[0].endswith("not in the time per image: Method 01")
+    assert kept[0].endswith("not in the time per image, which therefore has a column of its own: Method 01")
+    assert any(note.startswith("host memory is the most that the whole process held") for note in found)
 
 
 def test_no_finished_cell_no_table(results):
@@ -118,8 +125,21 @@ def test_no_finished_cell_no_table(results):
     assert cost_table(results, "") is None
 
 
-def test_one_repeat_has_no_spread(stored_runs, tmp_path: Path):
-    store: Store = stored_runs.make_store(tmp_path, methods=1, repeats=1, images=60)
-    table = cost_table(read_results(store), "")
-    assert table.rows[0].cells[table.column("fit_seconds")].std is None
-    assert " ± " not in shown(table, "Method 00")["fit_seconds"]
+def test_all_costs_in_one_table(results, stored_runs, tmp_path):
+    other = read_results(
+        stored_runs.make_store(tmp_path / "b", "other", methods=2, repeats=2, images=60, targets=("costs",))
+    )
+    rows = list(csv.DictReader(costs_csv([results, other]).splitlines()))
+    assert [(row["method"], row["dataset"], row["split"], row["select"], row["seed"]) for row in rows] == [
+        *((f"Method {number:02d}", "toy", "grouped", "validation", "0") for number in range(3)),
+        *((f"Method {number:02d}", "other", "grouped", "validation", "0") for number in range(2)),
+    ]
+    for row, method in zip(rows, [*results.methods[:3], *other.methods], strict=True):
+        if method.trainable:
+            spent = [cell.record["costs"]["fit_seconds"] for cell in method.cells.values()]
+            assert float(row["fit_seconds"]) == median(spent)
+    assert list(rows[0])[:7] == ["method", "name", "dataset", "split", "select", "seed", "parameters"]
+    alone = tmp_path / "alone"
+    write_run_tables(other, alone)
+    assert (alone / "costs.csv").read_text("utf-8") == costs_csv([other])
+    assert {file.name for file in alone.iterdir()} == {"costs.csv", "table.csv", "table.md"}

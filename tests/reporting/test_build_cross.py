@@ -16,7 +16,8 @@ from agiqa_bench.execution.runner import run
 from agiqa_bench.execution.store import Store
 from agiqa_bench.plugins import load_plugin
 from agiqa_bench.reporting.build import cross
-from agiqa_bench.reporting.build.cross import cross_matrix, cross_notes, crosses
+from agiqa_bench.reporting.build.cross import cross_matrix, cross_notes, cross_warnings, crosses
+from agiqa_bench.reporting.build.summaries import mean_sizes, summary_of
 from agiqa_bench.reporting.results import read_results
 
 
@@ -180,3 +181,81 @@ def test_remarks_and_samples(results_of, tables):
         samples = cross.tested_samples(results)
         assert list(samples["mos_quality"]) == list(wide["mos_quality"])
         assert list(samples["row"]) == list(range(first, first + 45))
+
+
+def test_the_interval_on_another_data_set_counts_the_rows_that_its_test_parts_are_drawn_from(results_of):
+    """Of 30 rows 6 are tested: the test parts repeat as those of a plain run on 30 rows, whatever was learnt from."""
+    away = results_of("rated", "small")
+    assert away.sizes[0] == (48, 6)
+    assert mean_sizes(away) == (6, 24)
+    method = next(method for method in away.methods if method.label == "epochs")
+    found, values = summary_of(away, method, "quality", "srcc"), srcc_by_repeat(away, "epochs")
+    half = t.ppf(0.975, 2) * math.sqrt(np.var(values, ddof=1) * (1 / 3 + 6 / 24))
+    assert (found.low, found.high) == pytest.approx((np.mean(values) - half, np.mean(values) + half))
+    assert mean_sizes(results_of("small", "rated")) == (12, 24)
+    assert mean_sizes(results_of("small", "small")) == (6, 24)
+
+
+def test_that_interval_is_not_too_narrow_for_a_small_test_set_after_a_large_training_set():
+    """The true variance of the mean over repeats, by drawing the data sets anew, against the formula's two sizes."""
+    draw, repeats = np.random.default_rng(1), 10
+    true = draw.normal(size=8)
+
+    def sample(n):
+        x = draw.normal(size=(n, 8))
+        return x, x @ true + 3 * draw.normal(size=n)
+
+    means, variances = [], []
+    for _ in range(200):
+        (x, y), (far_x, far_y), values = sample(1000), sample(100), []
+        for _ in range(repeats):
+            fit, test = draw.permutation(1000)[:800], draw.permutation(100)[:20]
+            learnt = np.linalg.solve(x[fit].T @ x[fit], x[fit].T @ y[fit])
+            values.append(np.corrcoef(far_x[test] @ learnt, far_y[test])[0, 1])
+        means.append(np.mean(values))
+        variances.append(np.var(values, ddof=1))
+    by_rows_learnt, by_rows_tested = (np.mean(variances) * (1 / repeats + 20 / rows) for rows in (800, 80))
+    assert by_rows_learnt < 0.6 * np.var(means, ddof=1)
+    assert by_rows_tested > 0.8 * np.var(means, ddof=1)
+
+
+def test_a_change_between_methods_that_learnt_other_targets_is_withheld(results_of):
+    away, home = results_of("rated", "wide"), results_of("wide", "wide")
+    next(method for method in home.methods if method.label == "epochs").targets = ("quality", "alignment")
+    (table,) = cross_matrix([away, home], "")
+    found = cell(table, "epochs, learnt from rated", "change on wide")
+    assert found.value is None
+    assert found.reason.startswith("Epochs learnt quality from rated and quality and alignment from wide")
+    assert found.reason.endswith("give the run with --dataset wide --targets quality")
+    assert cell(table, "epochs, learnt from wide", "srcc on wide").value is not None
+
+
+def test_precision_and_batch_size_are_settings_too(results_of):
+    away, home = results_of("rated", "wide"), results_of("wide", "wide", batch_size=3)
+    (table,) = cross_matrix([away, home], "")
+    reason = cell(table, "epochs, learnt from rated", "change on wide").reason
+    assert reason.startswith("Epochs ran with other batch size with --dataset wide")
+
+
+def test_images_on_both_sides_are_a_warning(results_of):
+    away = results_of("rated", "wide", repeats=1)
+    assert cross_warnings(away) == ()
+    away.protocol["shared_images"] = 0.625
+    assert cross_warnings(away) == ("rated → wide: 62.5% of the test images are themselves in the training part",)
+    (table,) = cross_matrix([away], "")
+    assert cross_warnings(away)[0] in table.notes
+    assert "one repeat: no intervals" in " ".join(table.notes)
+    home = results_of("wide", "wide")
+    home.protocol["shared_images"] = 0.5
+    assert cross_warnings(home) == ()
+
+
+def test_data_sets_have_their_titles_and_older_stores_their_names(results_of):
+    away = results_of("rated", "wide")
+    away.protocol["train_title"], away.protocol["test_title"] = "Rated things", "Wide things"
+    (table,) = cross_matrix([away], "")
+    assert [column.title for column in table.columns] == ["Wide things"] * 2
+    assert [row.name for row in table.rows if row.group == "Epochs"] == ["Rated things", "Wide things"]
+    del away.protocol["train_title"], away.protocol["test_title"]
+    (table,) = cross_matrix([away], "")
+    assert [column.title for column in table.columns] == ["wide"] * 2

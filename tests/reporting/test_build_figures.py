@@ -73,16 +73,26 @@ def srcc(label, repeat):
 def test_strip_has_the_methods_best_first_and_the_repeats_of_each(method):
     found = strip_figure(results(method("poor", [0, 2]), method("blind"), method("good")), "quality", "demo-")
     axes = found.draw().axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["Good", "Poor", "Blind"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "Good",
+        "Blind",
+        "Poor (2 of 3 repeats)",
+    ]
     (drawn,) = (line.get_xdata() for line in axes.lines if line.get_marker() == "o")
     expected = [srcc("good", 0), srcc("good", 1), srcc("good", 2), srcc("poor", 0), srcc("poor", 2)]
     np.testing.assert_allclose(drawn, expected)
     (means,) = (line.get_xdata() for line in axes.lines if line.get_marker() == "|")
-    np.testing.assert_allclose(means, [np.mean(expected[:3]), np.mean(expected[3:]), -1])
+    np.testing.assert_allclose(means, [np.mean(expected[:3]), -1, np.mean(expected[3:])])
     assert found.key == "demo-strip-srcc-quality"
     assert found.alt.startswith("SRCC of 3 methods in up to 3 repeats: best Good with 0.9")
     assert found.alt.endswith("last Blind with -1.000.")
     assert "Hollow: baselines that see no pixel." in found.caption
+    assert "bars are the mean and its 95 % interval" in found.caption
+
+
+def test_a_single_repeat_has_no_bars(method):
+    once = strip_figure(results(method("poor", [0]), method("good", [0])), "quality", "")
+    assert once.caption == "Each dot is the one repeat that there is."
 
 
 def test_errors_are_ordered_the_other_way_round(method):
@@ -95,14 +105,15 @@ def test_errors_are_ordered_the_other_way_round(method):
 
 def test_scatter_draws_the_repeat_that_most_have_and_names_any_other(method):
     found = scatter_figure(results(method("good", [1, 2]), method("poor", [1]), method("blind", [0])), "quality", "x-")
-    assert "Test images of repeat 1." in found.caption
+    assert "Test images of repeat 1, and correlations of this repeat alone." in found.caption
+    assert found.title == "Scores and MOS of repeat 1: quality"
     assert found.key == "x-scatter-quality"
     axes = found.draw().axes[0]
     grouped = np.split(axes.lines[0].get_ydata(), 2)
     for label, inches in zip(("good", "poor"), grouped, strict=True):
         assert np.corrcoef(inches, MOS[ROWS[1]])[0, 1] == pytest.approx(-1), label
-    assert f"Good\nSRCC {srcc('good', 1):.3f}, PLCC" in "|".join(texts(found))
-    assert any(text.startswith("Blind, repeat 0\nSRCC −1.000, PLCC") for text in texts(found))
+    assert f"Good\nSRCC {srcc('good', 1):.3f}\nPLCC (fit)" in "|".join(texts(found))
+    assert any(text.startswith("Blind, repeat 0\nSRCC −1.000\nPLCC") for text in texts(found))
 
 
 def test_generators_are_averaged_over_the_repeats(method):
@@ -147,7 +158,7 @@ def test_curves_follow_stages_and_tell_targets_apart(method):
         "x-",
     )
     assert found.key == "x-curves"
-    assert found.alt == "Training loss and validation value per epoch of 3 trainings, over at most 3 epochs."
+    assert found.alt == "Training loss and validation score per epoch of 3 trainings, over at most 3 epochs."
     written = texts(found)
     assert [name for name in written if name.startswith(("Good", "Poor", "Blind"))] == [
         "Good",
@@ -156,6 +167,8 @@ def test_curves_follow_stages_and_tell_targets_apart(method):
     ]
     assert written.count("not recorded") == 2
     assert "Rings" in found.caption
+    assert found.caption.endswith("with other layers or settings: Good.")
+    assert written.count("validation score") == 3
     assert curves_figure(results(method("blind", [])), "") is None
 
 

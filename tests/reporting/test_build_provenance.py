@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from agiqa_bench.reporting.build import provenance
-from agiqa_bench.reporting.build.provenance import left_out_table, provenance_table, without_home
+from agiqa_bench.reporting.build.provenance import left_out_table, provenance_table
+from agiqa_bench.reporting.homes import without_home
 from agiqa_bench.reporting.results import RunResults, read_results
 
 
@@ -155,6 +155,7 @@ def test_no_images(results):
         ("run --data-root /home/someone/data", "run --data-root ~/data"),
         ("--output=/Users/some.one/out /home/x", "--output=~/out ~"),
         ("'/home/someone/two words'", "'~/two words'"),
+        ("'/Users/some one/t.csv' /srv/x", "'~/t.csv' /srv/x"),
         ("ViT-B-32:/home/someone/clip.pt", "ViT-B-32:~/clip.pt"),
         (r"C:\Users\someone\data", r"~\data"),
         ("/mnt/home/someone /srv/Users/x /homework/y", "/mnt/home/someone /srv/Users/x /homework/y"),
@@ -162,9 +163,9 @@ def test_no_images(results):
     ],
 )
 def test_home_folders_are_not_shown(text, shown, monkeypatch):
-    monkeypatch.setattr(provenance.Path, "home", lambda: Path("/own/place"))
+    monkeypatch.setattr(Path, "home", lambda: Path("/own/place"))
     assert without_home(text) == shown
-    monkeypatch.setattr(provenance.Path, "home", lambda: Path("/"))
+    monkeypatch.setattr(Path, "home", lambda: Path("/"))
     assert without_home("/data/x /") == "/data/x /"
 
 

@@ -10,14 +10,14 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure as Drawing
 from PIL import Image
 
 from agiqa_bench.reporting.digits import number_text
 from agiqa_bench.reporting.html.page import to_html
-from agiqa_bench.reporting.html.view import table_view
+from agiqa_bench.reporting.html.view import explanations, table_view
 from agiqa_bench.reporting.model import (
     Chapter,
     Column,
@@ -30,6 +30,8 @@ from agiqa_bench.reporting.model import (
     Section,
     Table,
 )
+from agiqa_bench.reporting.render.latex import to_latex
+from agiqa_bench.reporting.render.markdown import to_markdown
 
 NASTY = "<script>alert(1)</script>"
 VOID = {"meta", "link", "input", "br", "img"}
@@ -104,6 +106,7 @@ def test_every_value_of_the_report_is_escaped():
     assert page.text.count(NASTY) >= 20
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=40))
 def test_any_name_survives(name):
     view = table_view(table([Row("k", name, (Number(0.5),))], [SRCC]))
@@ -169,8 +172,27 @@ def test_headings_of_several_levels_are_shared_by_neighbours():
     assert [cell.strip() for cell in page.rows[2]] == ["SRCC", "RMSE", "p", "Device"]
     assert [found["colspan"] for found in page.all("th", scope="colgroup")] == ["3", "2", "1"]
     assert page.all("th", scope="col")[0]["rowspan"] == "3"
-    first = [found["data-first"] for found in page.all("button", **{"class": "sort"})]
+    first = [found["data-first"] for found in page.all("span", **{"class": "sort"})]
     assert first == ["ascending", "descending", "ascending", "ascending", "ascending"]
+
+
+def test_each_explanation_is_said_once_and_none_is_lost():
+    ours, theirs = (Column(key, "SRCC", ("set", key), explanation=f"of {key}") for key in ("ours", "theirs"))
+    rmse, mae = (Column(key, key, explanation="an error") for key in ("rmse", "mae"))
+    assert explanations([ours, theirs, rmse, mae, Column("n", "n")]) == (
+        ("set · ours · SRCC", "of ours"),
+        ("set · theirs · SRCC", "of theirs"),
+        ("rmse, mae", "an error"),
+    )
+    assert explanations([rmse, mae]) == (("every column", "an error"),)
+    assert explanations([rmse]) == (("rmse", "an error"),)
+
+
+def test_without_scripts_no_button_is_in_sight():
+    page = to_html(report(table([Row("a", "a", (Number(0.5),))] * 8, [SRCC])))
+    hidden = page.count('class="tools needs-script"') + page.count('class="controls needs-script"')
+    assert hidden >= 2
+    assert "<button" not in page.partition("<table")[2].partition("</table>")[0]
 
 
 def test_rows_of_a_group_stand_below_its_heading_and_diagnostics_are_explained():
@@ -245,6 +267,18 @@ def test_figures_are_inline_with_their_alternative_text():
     assert "what a shows" in page.text
     ids = [found["id"] for _, found in page.elements if "id" in found]
     assert len(ids) == len(set(ids))
+
+
+def test_a_figure_of_licensed_images_is_drawn_on_request_only():
+    drawn = []
+    figure = Figure("f", "Where it looks", "a map", lambda: drawn.append(1) or Drawing(), "by a model", free=False)
+    page = to_html(report(figure))
+    assert not drawn
+    assert "<svg" not in page
+    assert "--embed-images" in page
+    assert "f.svg" not in to_markdown(report(figure), figures="figures")
+    assert "includegraphics" not in to_latex(report(figure), figures="figures")
+    assert "<svg" in to_html(report(figure), embed_images=True)
 
 
 def test_contents_link_to_what_is_there():

@@ -180,6 +180,16 @@ def test_the_theme_may_be_forgotten_where_nothing_can_be_stored(browser, file):
     context.close()
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_figure_that_is_wider_than_the_screen_says_so(open_page, file, width):
+    page = open_page(file, width=width).page
+    drawing = page.locator(".drawing").first
+    wider = drawing.evaluate("box => box.scrollWidth > box.clientWidth")
+    assert wider == (width == 390)
+    assert page.locator(".sideways").first.is_visible() == wider
+    assert (drawing.get_attribute("tabindex") == "0") == wider
+
+
 @pytest.mark.parametrize("width", [390, 768, 1280])
 def test_the_page_never_scrolls_sideways_but_a_wide_table_does(open_page, file, width):
     page = open_page(file, width=width).page

@@ -42,16 +42,19 @@ def board(runs):
 
 
 def test_runs_are_found_at_any_depth_and_not_inside_each_other(runs):
-    found = [folder.relative_to(runs).as_posix() for folder in find_runs(runs)]
+    roots, unreadable = find_runs(runs)
+    found = [folder.relative_to(runs).as_posix() for folder in roots]
     assert found == ["copy", "damaged", "deep/er/seed", "first", "foreign", "list", "other"]
-    assert find_runs(runs / "first") == [runs / "first"]
+    assert unreadable == []
+    assert find_runs(runs / "first") == ([runs / "first"], [])
 
 
 def test_what_is_damaged_or_foreign_is_named_and_skipped(board):
     skipped = dict(board.skipped)
     assert list(skipped) == ["damaged", "foreign", "list"]
     assert skipped["damaged"].startswith("plans/x.json: cannot be read (")
-    assert skipped["foreign"] == skipped["list"] == "plans: holds files of another program"
+    assert skipped["foreign"].startswith("plans/x.json: is no plan of this version (protocol: not there); move it away")
+    assert skipped["list"].startswith("plans/x.json: is no plan of this version (")
     assert board.runs == 4
 
 
@@ -94,7 +97,10 @@ def test_the_best_of_each_view_and_column_is_marked_and_stands_first(board):
     table = leaderboard_table(board)
     for view in {entry.view for entry in board.entries}:
         rows = [row for row in table.rows if row.group == view.title]
-        values = [row.cells[0].value for row in rows]
+        complete = [row for row in rows if row.cells[0].n == 3]
+        assert rows[: len(complete)] == complete, "what is not finished stands below"
+        assert not any(cell.marks for row in rows[len(complete) :] for cell in row.cells[:4])
+        values = [row.cells[0].value for row in complete]
         assert values == sorted(values, reverse=True)
         assert "best" in rows[0].cells[0].marks
         assert sum("best" in row.cells[0].marks for row in rows) == values.count(values[0])
@@ -147,7 +153,9 @@ def test_a_run_of_another_version_is_skipped_by_name(runs, tmp_path):
     del record["protocol"]["dataset"], record["methods"][0]["targets"]
     plan.write_text(json.dumps(record), encoding="utf-8")
     board = read_leaderboard(tmp_path)
-    assert [(folder, "another version" in why) for folder, why in board.skipped] == [("old/er/seed", True)]
+    assert [
+        (folder, "is no plan of this version (protocol.dataset: not there)" in why) for folder, why in board.skipped
+    ] == [("old/er/seed", True)]
     assert board.runs == 1
 
 
@@ -158,7 +166,7 @@ def test_the_command_says_what_it_skipped_and_wrote(runs, tmp_path):
     app.command()(command)
     done = CliRunner().invoke(app, [str(runs), "--output", str(tmp_path / "site")])
     assert done.exit_code == 0, done.output
-    assert "skipped foreign: plans: holds files of another program" in done.output
+    assert "skipped foreign: plans/x.json: is no plan of this version" in done.output
     assert "24 rows of 4 runs" in done.output
     assert {file.name for file in (tmp_path / "site").iterdir()} == {"index.html", "results.csv", "results.json"}
 

@@ -6,8 +6,8 @@ import io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agiqa_bench.reporting.model import Chapter, Column, Number, Report, Row, Section, Table
-from agiqa_bench.reporting.render.comma_separated import table_to_csv, to_csv
+from agiqa_bench.reporting.model import Column, Number, Row, Table
+from agiqa_bench.reporting.render.comma_separated import table_to_csv
 from agiqa_bench.reporting.render.layout import one_line
 
 
@@ -61,9 +61,3 @@ def test_fields_of_each_kind_of_column():
         "marked": "0.1",
         "marked_marks": "second tied",
     }
-
-
-def test_a_report_gives_each_table_by_its_key():
-    tables = tuple(Table(key, key, (), ()) for key in ("a", "b"))
-    report = Report("R", (Chapter("c", "C", (Section("s", "S", tables),)),))
-    assert to_csv(report) == {"a": "method,name\n", "b": "method,name\n"}

@@ -51,8 +51,8 @@ def test_ascii_reads_back(text):
 @given(NASTY)
 def test_any_text_becomes_letters_that_pdflatex_has(text):
     latex = escape(text)
-    without_math = re.sub(r"\$(?:\\[a-z]+|\^\{(?:\\circ|2|3)\}|-)\$", "", latex, flags=re.IGNORECASE)
-    commands = re.sub(r"\\(?:ldots|S|text[a-z]+)\{\}", "", without_math)
+    without_math = re.sub(r"\$(?:\\[a-z]+|\^\{(?:\\circ|2|3)\}|-)\$", "x", latex, flags=re.IGNORECASE)
+    commands = re.sub(r"\\(?:ldots|S|text[a-z]+)\{\}", "x", without_math)
     read_ascii("".join(letter for letter in commands if letter.isascii()))
     assert all(letter.isascii() or "LATIN" in unicodedata.name(letter) or letter in "¡¿«»£" for letter in latex)
 

@@ -32,7 +32,7 @@ from agiqa_bench.reporting.model import (
     Section,
     Table,
 )
-from agiqa_bench.reporting.render.comma_separated import to_csv
+from agiqa_bench.reporting.render.comma_separated import table_to_csv
 from agiqa_bench.reporting.render.latex import to_latex
 from agiqa_bench.reporting.render.layout import grouped, heading_levels
 from agiqa_bench.reporting.render.markdown import to_markdown
@@ -155,7 +155,7 @@ FORMS: dict[str, Callable[[], str]] = {
     "terminal-80.txt": lambda: terminal(REPORT, 80),
     "report.md": lambda: to_markdown(REPORT, figures="figures"),
     "report.tex": lambda: to_latex(REPORT, figures="figures"),
-    **{f"{table.key}.csv": lambda key=table.key: to_csv(REPORT)[key] for table in REPORT.tables()},
+    **{f"{table.key}.csv": lambda table=table: table_to_csv(table) for table in REPORT.tables()},
 }
 
 
@@ -273,16 +273,15 @@ def read_terminal(report: Report) -> Numbers:
 def read_csv(report: Report) -> Numbers:
     """CSV holds every digit: as floats they must be the very numbers, and shown as the table shows them, the same."""
     found: Numbers = {}
-    for key, text in to_csv(report).items():
-        table = next(table for table in report.tables() if table.key == key)
-        for row, line in zip(table.rows, csv.DictReader(io.StringIO(text)), strict=True):
+    for table in report.tables():
+        for row, line in zip(table.rows, csv.DictReader(io.StringIO(table_to_csv(table))), strict=True):
             for column, cell in zip(table.columns, row.cells, strict=True):
                 if isinstance(cell, Number):
                     value = line.get(column.key, line.get(f"{column.key}_mean"))
                     parts = [value, *(line.get(f"{column.key}_{part}") for part in ("std", "low", "high"))]
                     floats = [float(part) if part else None for part in parts]
                     assert floats == [cell.value, cell.std, cell.low, cell.high]
-                    found[key, row.key, column.key] = number_text(Number(*floats), column)
+                    found[table.key, row.key, column.key] = number_text(Number(*floats), column)
     return found
 
 

@@ -92,9 +92,21 @@ def test_the_mean_is_that_of_each_repeat_over_complete_methods_that_see_pixels(m
 def test_p_values_are_corrected_over_the_methods_of_a_target_and_apart_over_the_means(make_study):
     found = effects(make_study({"one": ONE, "other": OTHER}), "quality")
     for own in ([e for e in found if e.label], [e for e in found if not e.label]):
-        expected = multipletests([effect.difference.p for effect in own], method="holm")[1]
-        assert [effect.p_adjusted for effect in own] == pytest.approx(expected.tolist())
+        tested = [effect for effect in own if not effect.change.never_negative]
+        expected = multipletests([effect.difference.p for effect in tested], method="holm")[1]
+        assert [effect.p_adjusted for effect in tested] == pytest.approx(expected.tolist())
     assert len([e for e in found if e.label]) == 20
+
+
+def test_what_cannot_be_negative_has_its_size_and_no_test(make_study):
+    study = make_study({"one": ONE, "other": OTHER})
+    found = [effect for effect in effects(study, "quality") if effect.change.key.startswith("test-last")]
+    assert [effect.label for effect in found] == ["one", "other", ""] * 2
+    for effect in found:
+        assert effect.difference.mean is not None
+        assert effect.difference.n_a == effect.difference.n_b == 4
+        assert effect.difference.low is effect.difference.p is effect.p_adjusted is None
+    assert sum(change.never_negative for change in CHANGES) == 2
 
 
 def test_without_two_values_there_is_no_test(make_study):

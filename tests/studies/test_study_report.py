@@ -53,7 +53,7 @@ def test_the_second_table_is_in_points_with_the_mean_above_the_methods_of_each_c
     for row in table.rows:
         groups[row.group].append(row)
     assert len(groups) == 10
-    split = groups["Image-level split instead of grouped"]
+    split = groups["Image-level split instead of grouped, epoch chosen on validation"]
     assert [row.name for row in split] == ["Mean over 3 methods", "Plain", "Blind", "High", "Low"]
     assert split[1].cells[0].value == pytest.approx(100 * (np.mean(PLAIN[3]) - np.mean(PLAIN[0])))
     assert split[2].diagnostic
@@ -61,7 +61,12 @@ def test_the_second_table_is_in_points_with_the_mean_above_the_methods_of_each_c
     assert [row.key for row in selection] == ["mean", "high", "low"]
     assert selection[2].cells[0].value == pytest.approx(100 * (np.mean(LOW[5]) - np.mean(LOW[3])))
     assert selection[2].cells[3].value == 4
-    assert any("22 tests of single methods" in note and "10 tests of means" in note for note in table.notes)
+    assert any("18 tests of single methods" in note and "8 tests of means" in note for note in table.notes)
+    assert any("intervals are not adjusted for their number" in note for note in table.notes)
+    gain = groups["Epoch chosen on test instead of the last, grouped split"][1].cells
+    assert gain[0].value == pytest.approx(100 * (np.mean(HIGH[2]) - np.mean(HIGH[1])))
+    assert gain[0].low is None
+    assert "cannot be below 0" in gain[1].reason
 
 
 def test_one_repeat_has_differences_and_no_tests(make_study):
@@ -72,7 +77,16 @@ def test_one_repeat_has_differences_and_no_tests(make_study):
     assert points.low is None
     assert p.value is adjusted.value is None
     assert "needs 2 repeats" in p.reason
-    assert any("one repeat" in warning for warning in study_report(study).chapters[0].warnings)
+    report = study_report(study)
+    assert any("one repeat" in warning for warning in report.chapters[0].warnings)
+    (sentence, *_) = report.chapters[0].sections[0].text
+    assert sentence == (
+        "Image-level split instead of grouped, epoch chosen on validation (one repeat: no interval, no test): "
+        "+30.00 points of SRCC for One."
+    )
+    assert table.notes == ("in points of SRCC (x 100); no intervals and no tests, which need two repeats",)
+    assert "without intervals" in effect_figure(study, "quality", effects(study, "quality")).caption
+    assert "±" not in " ".join(srcc_table(study, "quality").notes)
 
 
 def test_the_figure_draws_the_changes_from_our_own_protocol(study):
@@ -96,12 +110,56 @@ def test_the_figure_draws_the_changes_from_our_own_protocol(study):
 def test_the_sentences_give_the_mean_over_methods_and_say_what_is_not_told_apart(study):
     sentences = in_words(study, effects(study, "quality"))
     assert len(sentences) == 4
-    assert sentences[0].startswith("Image-level split instead of grouped: +")
+    assert sentences[0].startswith("Image-level split instead of grouped, epoch chosen on validation (4 repeats): +")
+    assert "95 % interval of this effect alone" in sentences[0]
     assert sentences[0].endswith("on average over 3 methods.")
     same = study.by_protocol[PROTOCOLS[0]]
     still = type(study)(dict.fromkeys(PROTOCOLS, same))
     assert "+" not in in_words(still, effects(still, "quality"))[0]
     assert "not told apart from 0 after correction" in in_words(still, effects(still, "quality"))[0]
+
+
+def test_one_lucky_repeat_is_neither_first_nor_best(make_study):
+    lucky = [[0.99, None, None, None]] * 6
+    table = srcc_table(make_study({"lucky": lucky, "high": HIGH, "low": LOW}), "quality")
+    assert [row.key for row in table.rows] == ["high", "low", "lucky"]
+    assert [row.cells[0].marks for row in table.rows] == [{"best"}, {"second"}, set()]
+
+
+def test_where_nothing_chooses_an_epoch_nothing_is_said_of_it(make_study):
+    study = make_study({"plain": PLAIN}, {"plain": "plain"})
+    chapter = study_report(study).chapters[0]
+    assert dict(chapter.facts)["Design"] == "4 repeats under each of 2 splits; no method here chooses an epoch"
+    table = srcc_table(study, "quality")
+    assert table.notes[1] == "leaked: share of the test images whose prompt is in the training part"
+    found = effects(study, "quality")
+    assert {row.group for row in effect_table(study, "quality", found).rows} == {"Image-level split instead of grouped"}
+    assert not any("validation" in note for note in effect_table(study, "quality", found).notes)
+
+
+def test_a_blind_baseline_that_loses_by_the_image_split_is_explained(make_study):
+    before = [[0.5, 0.52, 0.51, 0.49]] * 3
+    falls, rises = before + [[0.4, 0.43, 0.41, 0.42]] * 3, before + [[0.6, 0.63, 0.61, 0.62]] * 3
+    hardly = before + [[0.48, 0.52, 0.52, 0.48]] * 3
+
+    def notes(**kinds):
+        study = make_study({"falls": falls, "rises": rises, "hardly": hardly}, kinds)
+        return effect_table(study, "quality", effects(study, "quality")).notes
+
+    (note,) = [note for note in notes(falls="blind", rises="blind", hardly="blind") if "leave-one-out" in note]
+    assert note.startswith("Falls: sees no pixel")
+    assert not any("leave-one-out" in note for note in notes(falls="plain", rises="blind", hardly="plain"))
+
+
+def test_the_same_settings_are_claimed_only_where_they_are_recorded(study):
+    (claim,) = [note for note in study_report(study).chapters[0].notes if "settings, weights" in note]
+    assert claim.endswith("as far as they are recorded")
+    for results in study.by_protocol.values():
+        for method in results.methods:
+            for cell in method.cells.values():
+                cell.record["components"] = {"precision": "float32"}
+    (claim,) = [note for note in study_report(study).chapters[0].notes if "settings, weights" in note]
+    assert claim.endswith("precision and batch size")
 
 
 def test_a_study_in_progress_says_what_is_missing(study):
@@ -119,6 +177,7 @@ def test_the_csv_files_hold_every_number(study, tmp_path):
         "study.html", "study.md", "study.tex", "study.csv", "effects.csv",
         "figures/worth-quality-figure.svg", "figures/worth-quality-figure.png",
     }  # fmt: skip
+    assert "figures/worth-quality-figure" in (tmp_path / "study.tex").read_text()
     srcc = list(csv.DictReader(io.StringIO((tmp_path / "study.csv").read_text())))
     assert len(srcc) == 4 * 6 == len(tidy_srcc(study).rows)
     row = next(r for r in srcc if (r["method"], r["split"], r["select"]) == ("low", "image", "last"))

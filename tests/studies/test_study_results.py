@@ -1,11 +1,19 @@
 """What a study reads back from a store."""
 
+import json
+
 import pytest
 
 from agiqa_bench.errors import ConfigError, StoreError
+from agiqa_bench.execution.inputs import store_inputs
+from agiqa_bench.execution.planning import make_plan
+from agiqa_bench.execution.progress import Silent
 from agiqa_bench.execution.request import RunRequest
+from agiqa_bench.execution.runner import run
 from agiqa_bench.execution.store import Store
-from agiqa_bench.studies.protocols import PROTOCOLS, Protocol, study_requests
+from agiqa_bench.plugins import load_plugin
+from agiqa_bench.studies.protocols import DEFAULT, PROTOCOLS, Protocol, plan_study, shared_cells, study_requests
+from agiqa_bench.studies.report import study_report
 from agiqa_bench.studies.results import read_study
 
 
@@ -67,3 +75,60 @@ def test_a_request_that_says_how_to_split_or_to_choose_is_refused(option, value)
 def test_a_study_has_one_data_set():
     with pytest.raises(ConfigError, match="one data set"):
         study_requests(RunRequest(train_on="demo", test_on="agiqa1k"))
+
+
+@pytest.fixture
+def finish(rated_table, example_methods, fresh_registries, tmp_path):
+    """Runs a plan into one folder; `request` is what all of them ask for."""
+    load_plugin(example_methods)
+    request = RunRequest(dataset=str(rated_table), methods=("epochs", "name_length"), annotations_only=True, repeats=2)
+
+    def call(plan):
+        store = Store(tmp_path / "study")
+        plan.find_results(store)
+        store.prepare()
+        store_inputs(plan, store)
+        run(plan, store, Silent())
+        return store
+
+    return call, request
+
+
+def test_settings_are_never_mixed_over_the_protocols(finish):
+    call, request = finish
+    plans = plan_study(request)
+    for plan in plans.values():
+        store = call(plan)
+    # What names no epoch has its 2 splits x 2 repeats once; 6 x 2 were planned.
+    assert shared_cells(plans) == 12 - 4
+    before = read_study(store)
+    assert before.unlike == ()
+    assert before.unchecked == []
+
+    call(make_plan(request.model_copy(update={"methods": ("epochs",), "batch_size": 2})))
+    study = read_study(store)
+    assert study.method(DEFAULT, "epochs") is None
+    assert study.values(DEFAULT, "epochs", "quality") == [None, None]
+    assert study.method(DEFAULT, "name_length").cells
+    assert study.method(PROTOCOLS[1], "epochs").cells
+    ((name, why),) = study.unlike
+    assert name == "Epochs"
+    assert why.startswith("under grouped/validation it ran with other batch size than under the rest")
+    assert f"left out: {name}, {why}" in study_report(study).chapters[0].notes
+
+    call(plan_study(request)[DEFAULT])
+    assert read_study(store).values(DEFAULT, "epochs", "quality") == before.values(DEFAULT, "epochs", "quality")
+
+
+def test_of_as_many_protocols_with_one_setting_as_with_another_the_latest_count(stored_runs, tmp_path):
+    store = write(stored_runs, tmp_path, (PROTOCOLS[0], PROTOCOLS[3]))
+    plans = sorted((tmp_path / "plans").iterdir())
+    first = json.loads(plans[0].read_text())
+    first["methods"][0]["config"]["rate"] = 7
+    plans[0].write_text(json.dumps(first))
+    study = read_study(store)
+    assert study.method(PROTOCOLS[0], "Method 00") is None
+    assert study.method(PROTOCOLS[3], "Method 00").cells
+    assert [why.split(";")[0] for _, why in study.unlike] == [
+        "under grouped/validation it ran with other settings (rate) than under the rest"
+    ]

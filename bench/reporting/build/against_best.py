@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from agiqa_bench.evaluation.metrics import MetricInfo
 from agiqa_bench.evaluation.ranking import ALPHA
 from agiqa_bench.evaluation.statistics import Comparison, compare_with_best
-from agiqa_bench.reporting.build.ranked import RULE_OF_THUMB, count, names_of, repeats_of, rows
+from agiqa_bench.reporting.build.cross import crosses
+from agiqa_bench.reporting.build.ranked import RULE_OF_THUMB, Named, names_of, repeats_of, rows
 from agiqa_bench.reporting.build.summaries import METRIC, anchor, mean_sizes
+from agiqa_bench.reporting.digits import counted
 from agiqa_bench.reporting.model import Column, Number, Table
 from agiqa_bench.reporting.results import RunResults
 
@@ -13,7 +16,7 @@ TIED = "not told apart from the best"
 """The verdict on a difference that may be noise."""
 
 
-def comparison_table(results: RunResults, target: str, prefix: str, metric: str = "srcc") -> Table | None:
+def against_best_table(results: RunResults, target: str, prefix: str, metric: str = "srcc") -> Table | None:
     """Every method against the best: difference, its 95 % interval, test and verdict.
 
     Args:
@@ -23,22 +26,53 @@ def comparison_table(results: RunResults, target: str, prefix: str, metric: str 
         metric: Key of the metric.
 
     Returns:
-        The best first, then by the difference; None if no two methods share two repeats.
+        The best first, then by the difference, below them those that share fewer repeats with the best than others;
+        None if no two methods share two repeats.
     """
     names, compared = names_of(results, target), _compared(results, target, metric)
     best = next((label for label, found in compared.items() if found.is_best), None)
     others = {label: found.difference for label, found in compared.items() if found.difference is not None}
     if best is None or all(difference.n_a < 2 for difference in others.values()):
         return None
-    title, better = METRIC[metric].title, METRIC[metric].better
-    columns = (
+    better = METRIC[metric].better
+    sign = 1 if better == "lower" else -1
+    most = max(difference.n_a for difference in others.values())
+
+    def place(label: str) -> tuple[bool, bool, float]:
+        difference = others[label]
+        return difference.n_a == 0, difference.n_a < most, sign * (difference.mean or 0.0)
+
+    cells = {label: _cells(compared[label], better) for label in compared}
+    title = METRIC[metric].title
+    tests = sum(found.p_adjusted is not None for found in compared.values())
+    return Table(
+        key=anchor(prefix, "paired", target),
+        title=f"Against the best {title}: {target}",
+        columns=_columns(METRIC[metric]),
+        rows=rows([best, *sorted(others, key=place)], cells, names),
+        notes=_notes(results, names[best], tests),
+    )
+
+
+def best_and_tied(results: RunResults, target: str, metric: str = "srcc") -> tuple[str, frozenset[str]]:
+    """The label of the best method, empty if there is none, and those that the test does not tell apart from it.
+
+    They are those of `against_best_table`; a method without a test is not among them.
+    """
+    compared = _compared(results, target, metric)
+    best = next((label for label, found in compared.items() if found.is_best), "")
+    return best, frozenset(label for label, found in compared.items() if _verdict(found) == TIED)
+
+
+def _columns(metric: MetricInfo) -> tuple[Column, ...]:
+    return (
         Column(
             "difference",
-            f"{title} less best",
-            decimals=METRIC[metric].decimals,
+            f"{metric.title} less best",
+            decimals=metric.decimals,
             interval=True,
             signed=True,
-            better=better,
+            better=metric.better,
             missing="-",
         ),
         Column("verdict", "Verdict", text=True),
@@ -49,40 +83,27 @@ def comparison_table(results: RunResults, target: str, prefix: str, metric: str 
         Column("p_holm", "p (Holm)", decimals=4, p_value=True, missing="-", explanation="corrected for all tests here"),
         Column("repeats", "Repeats", decimals=0, missing="-", explanation="in which both methods have a value"),
     )
-    sign = 1 if better == "lower" else -1
-    order = sorted(others, key=lambda label: (others[label].n_a == 0, sign * (others[label].mean or 0.0)))
-    cells = {label: _cells(compared[label], better) for label in compared}
+
+
+def _notes(results: RunResults, best: Named, tests: int) -> tuple[str, ...]:
     n_test, n_train = mean_sizes(results)
-    tests = sum(found.p_adjusted is not None for found in compared.values())
+    others = "to learn from, or outside the test part if those are fewer" if crosses(results) else "to learn from"
     notes = [
-        f"difference: mean of this method less {names[best].title}, the best, over the repeats that both have; in "
-        "brackets its 95 % interval, which is not corrected for the number of methods",
+        f"difference: mean of this method less {best.title}, the best, over the repeats that both have; in brackets "
+        "its 95 % interval",
+        "verdicts are corrected for the number of methods, intervals are not: one without 0 can therefore stand beside "
+        f"'{TIED}'",
         "test: corrected resampled t-test (Nadeau and Bengio 2003), paired by repeat, variance of the mean s² (1 / J + "
-        f"{n_test:.0f} / {n_train:.0f}) for J repeats with {n_test:.0f} test images and {n_train:.0f} to learn from, "
-        f"J - 1 degrees of freedom; Holm's correction for {count(tests, 'test')}; verdicts at {ALPHA:.0%}",
+        f"{n_test:.0f} / {n_train:.0f}) for J repeats with {n_test:.0f} test images and {n_train:.0f} {others}, "
+        f"J - 1 degrees of freedom; Holm's correction for {counted(tests, 'test')}; verdicts at {100 * ALPHA:.0f} %",
         "it takes the differences for normal; the best was found by the same numbers; what is not told apart need not "
         "be equal",
     ]
     if results.protocol["split"] == "generator":
         notes.append(RULE_OF_THUMB)
-    if names[best].diagnostic:
-        notes.append(f"{names[best].title}, the best, sees no pixel")
-    return Table(
-        key=anchor(prefix, "paired", target),
-        title=f"Against the best {title}: {target}",
-        columns=columns,
-        rows=rows([best, *order], cells, names),
-        notes=tuple(notes),
-    )
-
-
-def tied_with_best(results: RunResults, target: str, metric: str = "srcc") -> frozenset[str]:
-    """Labels of the methods that the test of `comparison_table` does not tell apart from the best, without the best.
-
-    A method without a test is not among them.
-    """
-    compared = _compared(results, target, metric)
-    return frozenset(label for label, found in compared.items() if _verdict(found) == TIED)
+    if best.diagnostic:
+        notes.append(f"{best.title}, the best, sees no pixel")
+    return tuple(notes)
 
 
 def _compared(results: RunResults, target: str, metric: str) -> dict[str, Comparison]:

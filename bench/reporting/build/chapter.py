@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
+from agiqa_bench.errors import StoreError
 from agiqa_bench.papers.beside import published_beside
 from agiqa_bench.reporting.build import figures, notes, ranks
+from agiqa_bench.reporting.build.against_best import against_best_table
+from agiqa_bench.reporting.build.attention import attention_figures
 from agiqa_bench.reporting.build.comparison import comparison_table
 from agiqa_bench.reporting.build.costs import cost_table
-from agiqa_bench.reporting.build.cross import cross_notes, tested_samples
+from agiqa_bench.reporting.build.cross import cross_notes, cross_warnings, tested_samples
 from agiqa_bench.reporting.build.generators import generator_table
 from agiqa_bench.reporting.build.provenance import left_out_table, provenance_table
 from agiqa_bench.reporting.build.summaries import anchor
+from agiqa_bench.reporting.homes import without_home
 from agiqa_bench.reporting.model import Block, Chapter, Section
 from agiqa_bench.reporting.results import RunResults
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def brief_chapter(results: RunResults, prefix: str = "") -> Chapter:
@@ -22,7 +32,7 @@ def brief_chapter(results: RunResults, prefix: str = "") -> Chapter:
         prefix: Goes before the keys of everything in the chapter.
     """
     sections = [
-        Section(anchor(prefix, target), f"Target: {target}", (table,))
+        Section(anchor(prefix, "results", target), f"Target: {target}", (table,))
         for target in results.targets
         if (table := comparison_table(results, target, prefix)) is not None
     ]
@@ -31,7 +41,7 @@ def brief_chapter(results: RunResults, prefix: str = "") -> Chapter:
 
 def full_chapter(results: RunResults, prefix: str) -> Chapter:
     """Everything there is to see: tables, tests, figures, published numbers, costs, provenance; arguments as above."""
-    samples = tested_samples(results)
+    samples, absent = _samples(results)
     sections = []
     for target in results.targets:
         table = comparison_table(results, target, prefix)
@@ -39,7 +49,7 @@ def full_chapter(results: RunResults, prefix: str) -> Chapter:
             continue
         sections += [
             _section(
-                anchor(prefix, target),
+                anchor(prefix, "results", target),
                 f"Results: {target}",
                 table,
                 figures.strip_figure(results, target, prefix),
@@ -47,7 +57,7 @@ def full_chapter(results: RunResults, prefix: str) -> Chapter:
             _section(
                 anchor(prefix, "tests", target),
                 f"What is told apart: {target}",
-                ranks.comparison_table(results, target, prefix),
+                against_best_table(results, target, prefix),
                 ranks.rank_table(results, target, prefix),
                 ranks.critical_difference_figure(results, target, prefix),
             ),
@@ -61,22 +71,43 @@ def full_chapter(results: RunResults, prefix: str) -> Chapter:
             ),
         ]
     sections += [
-        _section(f"{prefix}training", "Training", figures.curves_figure(results, prefix)),
+        _section(
+            f"{prefix}training",
+            "Training",
+            figures.curves_figure(results, prefix),
+            *attention_figures(results, samples, prefix),
+        ),
         _section(f"{prefix}data", "The data", figures.mos_figure(results, samples, prefix)),
         _section(f"{prefix}published", "Beside published numbers", *published_beside(results, prefix)),
         *_costs_and_gaps(results, prefix),
         _section(f"{prefix}provenance", "Provenance", provenance_table(results, prefix)),
     ]
-    return _chapter(results, prefix, sections)
+    return _chapter(results, prefix, sections, absent)
 
 
-def _chapter(results: RunResults, prefix: str, sections: list[Section]) -> Chapter:
+def _samples(results: RunResults) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
+    """The rows of the data set, and where they cannot be read a warning that says what is missing for it."""
+    try:
+        samples = tested_samples(results)
+    except StoreError as error:
+        why = str(error)
+        for store in results.stores:
+            why = why.replace(f"{store.root}{os.sep}", "")
+        samples = None
+    else:
+        if samples is not None:
+            return samples, ()
+        why = "the folder has no table of the samples in samples/; type the run's command again to have it"
+    return None, (f"no figure of the ratings and no image is shown: {without_home(why)}",)
+
+
+def _chapter(results: RunResults, prefix: str, sections: list[Section], warnings: tuple[str, ...] = ()) -> Chapter:
     return Chapter(
         key=f"{prefix}results",
         title=f"{results.title}: {notes.design(results)}",
         sections=tuple(section for section in sections if section.blocks),
         facts=notes.facts(results),
-        warnings=notes.warnings(results),
+        warnings=(*cross_warnings(results), *notes.warnings(results), *warnings),
         notes=(*cross_notes(results), *notes.notes(results)),
     )
 

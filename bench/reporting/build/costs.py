@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from statistics import fmean, stdev
+from collections.abc import Iterable, Sequence
+from statistics import median
 from typing import Any
 
 from agiqa_bench.reporting.build.summaries import row_title
@@ -11,6 +11,9 @@ from agiqa_bench.reporting.model import Column, Number, Row, Table
 from agiqa_bench.reporting.results import MethodResults, RunResults
 
 MEBIBYTE = 2**20
+
+_PROTOCOL = ("dataset", "split", "select", "seed")
+"""What tells the rows of several results apart."""
 
 _COLUMNS = (
     Column(
@@ -29,13 +32,21 @@ _COLUMNS = (
         explanation="those of them that are learnt from the ratings",
     ),
     Column(
+        "fit_seconds_first",
+        "First fit (s)",
+        decimals=2,
+        better="lower",
+        missing="-",
+        explanation="wall time of the repeat that was computed first, with what the later ones find done; - for a "
+        "method that learns nothing",
+    ),
+    Column(
         "fit_seconds",
         "Fit one repeat (s)",
         decimals=2,
-        spread=True,
         better="lower",
         missing="-",
-        explanation="wall time, mean over the repeats; - for a method that learns nothing",
+        explanation="wall time, median over the repeats; - for a method that learns nothing",
     ),
     Column(
         "milliseconds_per_image",
@@ -43,7 +54,14 @@ _COLUMNS = (
         decimals=2,
         better="lower",
         missing="-",
-        explanation="wall time of scoring, divided by the number of images",
+        explanation="wall time of scoring, divided by the number of images; - where features had been computed before",
+    ),
+    Column(
+        "milliseconds_per_image_features_kept",
+        "Score its features (ms)",
+        decimals=2,
+        missing="-",
+        explanation="the same for a method whose features were kept: without their time, and so no rival of the others",
     ),
     Column(
         "peak_device_mebibytes",
@@ -62,6 +80,14 @@ _COLUMNS = (
         explanation="the most that the process held in any repeat, with interpreter, libraries and what methods before "
         "had left behind",
     ),
+    Column(
+        "added_host_mebibytes",
+        "Added (MiB)",
+        decimals=0,
+        better="lower",
+        missing="-",
+        explanation="how much more that was than when the repeat began, the most in any repeat",
+    ),
     Column("device", "Device", text=True),
     Column("precision", "Precision", text=True),
     Column("weights", "Weights", text=True, explanation="pretrained weights"),
@@ -73,31 +99,56 @@ def cost_table(results: RunResults, prefix: str) -> Table | None:
 
     What a store of an older version does not hold is missing, and shown as `-`.
     """
-    methods = [method for method in results.methods if method.cells]
+    methods = _with_cells(results)
     if not methods:
         return None
     return Table(
         key=f"{prefix}costs",
         title=f"{results.title}: cost",
         columns=_COLUMNS,
-        rows=tuple(_row(results, method) for method in methods),
+        rows=tuple(_row(results, method, ()) for method in methods),
         notes=tuple(_notes(methods)),
     )
 
 
-def _row(results: RunResults, method: MethodResults) -> Row:
+def full_cost_table(all_results: Sequence[RunResults], key: str = "costs") -> Table:
+    """What all methods cost on all data sets in one long table, for CSV.
+
+    Text columns: dataset, split, select, seed; then those of `cost_table`.
+    """
+    return Table(
+        key=key,
+        title="All costs",
+        columns=(*(Column(name, name, text=True) for name in _PROTOCOL), *_COLUMNS),
+        rows=tuple(
+            _row(results, method, tuple(str(results.protocol[name]) for name in _PROTOCOL))
+            for results in all_results
+            for method in _with_cells(results)
+        ),
+    )
+
+
+def _with_cells(results: RunResults) -> list[MethodResults]:
+    return [method for method in results.methods if method.cells]
+
+
+def _row(results: RunResults, method: MethodResults, before: tuple[str, ...]) -> Row:
     records = [cell.record for cell in method.cells.values()]
     costs = [record["costs"] for record in records]
+    per_image = Number(1000 * sum(cost["predict_seconds"] for cost in costs) / sum(cost["predicted"] for cost in costs))
+    other = Number(None, reason="features are kept" if _keeps(method) else "features are not kept")
     return Row(
         method.label,
         row_title(results, method),
         (
+            *before,
             _largest(costs, "parameters"),
             _largest(costs, "trainable_parameters"),
-            _fit_seconds(method, costs),
-            Number(1000 * sum(cost["predict_seconds"] for cost in costs) / sum(cost["predicted"] for cost in costs)),
+            *_fit_seconds(method, records),
+            *((other, per_image) if _keeps(method) else (per_image, other)),
             _largest(costs, "peak_device_bytes", MEBIBYTE),
             _largest(costs, "peak_host_bytes", MEBIBYTE),
+            _added(costs),
             _listed(record["environment"]["device"]["name"] for record in records),
             _listed(record["precision"] for record in records),
             " + ".join(method.weights) or "-",
@@ -112,11 +163,27 @@ def _largest(costs: Iterable[dict[str, Any]], key: str, unit: int = 1) -> Number
     return Number(max(known) / unit) if known else Number(None, reason="not measured, or there is nothing to measure")
 
 
-def _fit_seconds(method: MethodResults, costs: list[dict[str, Any]]) -> Number:
+def _added(costs: Iterable[dict[str, Any]]) -> Number:
+    grown = [
+        {"added": cost["peak_host_bytes"] - cost["host_bytes_before"]}
+        for cost in costs
+        if cost.get("peak_host_bytes") is not None and cost.get("host_bytes_before") is not None
+    ]
+    return _largest(grown, "added", MEBIBYTE)
+
+
+def _fit_seconds(method: MethodResults, records: Sequence[dict[str, Any]]) -> tuple[Number, Number]:
+    """Of the repeat that was begun first, and the median."""
     if not method.trainable:
-        return Number(None, reason="learns nothing")
-    seconds = [cost["fit_seconds"] for cost in costs]
-    return Number(fmean(seconds), stdev(seconds) if len(seconds) > 1 else None, n=len(seconds))
+        nothing = Number(None, reason="learns nothing")
+        return nothing, nothing
+    seconds = [record["costs"]["fit_seconds"] for record in sorted(records, key=lambda record: record["started"])]
+    return Number(seconds[0]), Number(median(seconds))
+
+
+def _keeps(method: MethodResults) -> bool:
+    """Whether scoring found its features computed by the fit."""
+    return method.keeps_features and method.trainable
 
 
 def _listed(values: Iterable[str]) -> str:
@@ -128,10 +195,16 @@ def _notes(methods: list[MethodResults]) -> list[str]:
         "measured where each cell was computed: no two runs take the same time, and times of different devices cannot "
         "be compared"
     ]
-    kept = [method.display for method in methods if method.keeps_features and method.trainable]
+    notes.append(
+        "host memory is the most that the whole process held while a repeat ran, with interpreter, libraries and what "
+        "methods before had left behind: it says what the machine must have, not what the method alone needs, and "
+        "depends on the order; 'added' is how much of it came during the repeat, and is small where memory that was "
+        "left behind served again"
+    )
+    kept = [method.display for method in methods if _keeps(method)]
     if kept:
         notes.append(
-            "features are computed once and kept: their time is in the first repeat's training, or nowhere if they "
-            f"were there before, and not in the time per image: {', '.join(kept)}"
+            "features are computed once and kept: their time is in the first fit, or nowhere if they were there "
+            f"before, and not in the time per image, which therefore has a column of its own: {', '.join(kept)}"
         )
     return notes

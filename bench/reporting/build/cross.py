@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from agiqa_bench.evaluation.statistics import paired_difference
+from agiqa_bench.reporting.build.settings import other_settings
 from agiqa_bench.reporting.build.summaries import METRIC, anchor, mean_sizes, number_of, row_title, values_of
 from agiqa_bench.reporting.model import Column, Number, Row, Table
 from agiqa_bench.reporting.results import MethodResults, RunResults
@@ -27,7 +29,7 @@ def cross_notes(results: RunResults) -> tuple[str, ...]:
     """What must be said beside results on another data set than the one that was learnt from; none of plain results."""
     if not crosses(results):
         return ()
-    train, test = results.protocol["train_on"], results.protocol["test_on"]
+    train, test = (data.title for data in _data(results))
     found = [
         f"learnt from {train} on its MOS scale, judged on {test}: correlations and the logistic fit do not ask for the "
         "same scale",
@@ -39,6 +41,14 @@ def cross_notes(results: RunResults) -> tuple[str, ...]:
             "interval, which counts the rows to learn from, may differ"
         )
     return tuple(found)
+
+
+def cross_warnings(results: RunResults) -> tuple[str, ...]:
+    """What takes the meaning from results on another data set: test images that were learnt from; none of others."""
+    shared = results.protocol.get("shared_images")
+    if not crosses(results) or not shared:
+        return ()
+    return (f"{_titles(results)}: {shared:.1%} of the test images are themselves in the training part",)
 
 
 def tested_samples(results: RunResults) -> pd.DataFrame | None:
@@ -96,6 +106,7 @@ class _Data:
     """One data set as a run used it: what must agree for its test parts to be the same."""
 
     name: str
+    title: str
     annotations: str
     splits: str
     images: str | None
@@ -185,9 +196,19 @@ def _data(results: RunResults) -> tuple[_Data, ...]:
     """What a cross result learnt from and was tested on, or the one data set of a plain result."""
     protocol = results.protocol
     if not crosses(results):
-        return (_Data(protocol["dataset"], protocol["annotations"], protocol["splits_digest"], results.images),)
+        return (
+            _Data(
+                protocol["dataset"], results.title, protocol["annotations"], protocol["splits_digest"], results.images
+            ),
+        )
     return tuple(
-        _Data(*(protocol[f"{side}_{what}"] for what in ("on", "annotations", "splits_digest", "images")))
+        _Data(
+            protocol[f"{side}_on"],
+            protocol.get(f"{side}_title", protocol[f"{side}_on"]),  # older stores hold no title
+            protocol[f"{side}_annotations"],
+            protocol[f"{side}_splits_digest"],
+            protocol[f"{side}_images"],
+        )
         for side in ("train", "test")
     )
 
@@ -209,33 +230,34 @@ def _matrices(all_results: Sequence[RunResults]) -> list[_Matrix]:
 
 def _table(matrix: _Matrix, target: str) -> tuple[tuple[Column, ...], tuple[Row, ...]] | None:
     """Columns and rows; None if no method has a finished cell."""
+    titles = {name: matrix.data[name].title for name in matrix.tested}
     columns = [
         Column(
             f"srcc on {name}",
-            name,
+            title,
             over=(f"{SHOWN.title}, tested on",),
             decimals=SHOWN.decimals,
             spread=True,
             interval=True,
             better=SHOWN.better,
             missing="-",
-            explanation=f"{SHOWN.explanation}; tested on {name}",
+            explanation=f"{SHOWN.explanation}; tested on {title}",
         )
-        for name in matrix.tested
+        for name, title in titles.items()
     ]
     columns += [
         Column(
             f"change on {name}",
-            name,
+            title,
             over=("Change against learning from it",),
             decimals=SHOWN.decimals,
             interval=True,
             signed=True,
             better=SHOWN.better,
             missing="-",
-            explanation=f"tested on {name}: learnt from this row's data set, less learnt from {name} itself",
+            explanation=f"tested on {title}: learnt from this row's data set, less learnt from {title} itself",
         )
-        for name in matrix.tested
+        for name, title in titles.items()
     ]
     methods: dict[str, MethodResults] = {}
     for results in matrix.away.values():
@@ -257,7 +279,8 @@ def _rows(matrix: _Matrix, method: MethodResults, target: str) -> Iterator[Row]:
     for train in matrix.data:
         cells = [_score(matrix, method, train, test, target) for test in matrix.tested]
         cells += [_change(matrix, method, train, test, target) for test in matrix.tested]
-        yield Row(f"{method.label}, learnt from {train}", train, tuple(cells), group, method.diagnostic)
+        title = matrix.data[train].title
+        yield Row(f"{method.label}, learnt from {train}", title, tuple(cells), group, method.diagnostic)
 
 
 def _untrained(matrix: _Matrix, method: MethodResults, test: str, target: str) -> Number:
@@ -280,17 +303,9 @@ def _found(
         return f"no finished repeat of {method.display} in the run with {run}"
     if target not in own.targets:
         return f"{method.display} last ran without {target} with {run}"
-    if unlike := _other_settings(own, method):
-        return f"{method.display} ran with other {unlike} with {run}; give both runs the same --preset and --set"
+    if unlike := other_settings(own, method):
+        return f"{method.display} ran with other {unlike} with {run}; give both runs the same options"
     return results, own
-
-
-def _other_settings(one: MethodResults, other: MethodResults) -> str:
-    """In what the settings of two rows differ, in words; empty if in nothing."""
-    names = sorted(name for name in one.config | other.config if one.config.get(name) != other.config.get(name))
-    if not names and one.weights != other.weights:
-        return "weights"
-    return f"settings ({', '.join(names)})" if names else ""
 
 
 def _score(matrix: _Matrix, method: MethodResults, train: str, test: str, target: str) -> Number:
@@ -307,6 +322,13 @@ def _change(matrix: _Matrix, method: MethodResults, train: str, test: str, targe
         return Number(None, reason=away)
     if isinstance(home, str):
         return Number(None, reason=home)
+    if away[1].targets != home[1].targets:
+        there, here = (" and ".join(found[1].targets) for found in (away, home))
+        return Number(
+            None,
+            reason=f"{method.display} learnt {there} from {train} and {here} from {test}, which may be another task; "
+            f"give the run with --dataset {test} --targets {','.join(away[1].targets)}",
+        )
     first, second = (values_of(*found, target, SHOWN.key) for found in (away, home))
     n_test, n_train = mean_sizes(away[0])
     difference = paired_difference(first, second, n_test, min(n_train, mean_sizes(home[0])[1]))
@@ -314,19 +336,32 @@ def _change(matrix: _Matrix, method: MethodResults, train: str, test: str, targe
     return Number(difference.mean, None, difference.low, difference.high, difference.n_a, reason=reason)
 
 
-def _notes(matrix: _Matrix, rows: Iterable[Row]) -> tuple[str, ...]:
-    learnt = {train: mean_sizes(results)[1] for (train, _), results in matrix.away.items()}
-    learnt |= {name: mean_sizes(results)[1] for name, results in matrix.home.items()}
-    sizes = ", ".join(f"{name} {rows_learnt:,.0f}" for name, rows_learnt in learnt.items())
+def _notes(matrix: _Matrix, rows: Sequence[Row]) -> tuple[str, ...]:
+    learnt: dict[str, float] = {}
+    for results in (*matrix.away.values(), *matrix.home.values()):
+        learnt[_data(results)[0].title] = fmean(fit for fit, _ in results.sizes.values())
+    sizes = ", ".join(f"{title} {fit:,.0f}" for title, fit in learnt.items())
     notes = [
         f"{matrix.way}; a row is learnt from the data set that it names, a column is one set of test images, the same "
         "in every row and repeat by repeat",
-        "± is the standard deviation over repeats; in brackets the 95 % interval of the mean, with the variance of "
-        "Nadeau and Bengio (2003), because repeats share data",
-        "change: learnt elsewhere less learnt from the tested data set itself, paired by repeat; its interval takes "
-        "the smaller of the two training parts and is not adjusted for the number of differences",
+    ]
+    if matrix.way.repeats > 1:
+        notes += [
+            "± is the standard deviation over repeats; in brackets the 95 % interval of the mean, with the variance of "
+            "Nadeau and Bengio (2003), because repeats share data: its training size is the number of rows learnt from "
+            "or that of the tested data set's rows outside the test part, whichever is less",
+            "change: learnt elsewhere less learnt from the tested data set itself, paired by repeat; its interval "
+            "takes the smaller training size of the two and is not adjusted for the number of differences",
+        ]
+    else:
+        notes.append("change: learnt elsewhere less learnt from the tested data set itself; one repeat: no intervals")
+    numbers = [cell for row in rows for cell in row.cells if isinstance(cell, Number)]
+    if any(cell.std is not None and _leaves_range(cell) for cell in numbers):
+        notes.append("an interval that goes beyond 1 or -1 says that there are too few repeats to tell; it is not cut")
+    notes += [
         f"rows to learn from: {sizes}; MOS scales differ between data sets, which rank correlation does not mind",
         *(_leakage(results) for results in matrix.away.values()),
+        *(warning for results in matrix.away.values() for warning in cross_warnings(results)),
     ]
     reasons = []
     for row in rows:
@@ -341,10 +376,19 @@ def _notes(matrix: _Matrix, rows: Iterable[Row]) -> tuple[str, ...]:
     return (*notes, *dict.fromkeys(reasons))
 
 
+def _leaves_range(number: Number) -> bool:
+    """Whether the interval of a correlation goes where no correlation can be."""
+    return number.low is not None and number.high is not None and (number.low < -1 or number.high > 1)
+
+
+def _titles(results: RunResults) -> str:
+    return " → ".join(data.title for data in _data(results))
+
+
 def _leakage(results: RunResults) -> str:
     protocol = results.protocol
     return (
-        f"{protocol['train_on']} → {protocol['test_on']}: {protocol['leaked_prompts']:.0%} of the test images have a "
+        f"{_titles(results)}: {protocol['leaked_prompts']:.0%} of the test images have a "
         f"prompt, and {protocol['leaked_generators']:.0%} a generator, that the training part of the other data set "
         "has too"
     )

@@ -16,16 +16,25 @@ import numpy as np
 from agiqa_bench.figures.style import signed
 from agiqa_bench.reporting.build.cross import crosses
 from agiqa_bench.reporting.build.generators import generators
-from agiqa_bench.reporting.build.summaries import METRIC, anchor, finished, row_title, summary_of, values_of
+from agiqa_bench.reporting.build.summaries import (
+    METRIC,
+    anchor,
+    counted_title,
+    ordered,
+    row_title,
+    summary_of,
+    values_of,
+)
+from agiqa_bench.reporting.digits import counted
 from agiqa_bench.reporting.model import Figure, Gallery, Picture
 from agiqa_bench.reporting.results import MethodResults, RunResults
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     import pandas as pd
     from matplotlib.figure import Figure as Drawing
 
     from agiqa_bench.figures.curves import Curve, CurvesPanel
+    from agiqa_bench.figures.strip import StripRow
 
 NO_PIXEL = "baselines that see no pixel"
 
@@ -34,7 +43,7 @@ def strip_figure(results: RunResults, target: str, prefix: str, metric: str = "s
     """A metric of every method in every repeat, with mean and interval, best first; None if no cell is finished."""
     from agiqa_bench.figures.strip import StripRow, strip
 
-    methods = _ordered(results, target, metric)
+    methods = ordered(results, target, metric)
     if not methods:
         return None
     rows = []
@@ -42,17 +51,25 @@ def strip_figure(results: RunResults, target: str, prefix: str, metric: str = "s
         summary = summary_of(results, method, target, metric)
         values = tuple(values_of(results, method, target, metric))
         rows.append(
-            StripRow(row_title(results, method), values, summary.mean, summary.low, summary.high, method.diagnostic)
+            StripRow(counted_title(results, method), values, summary.mean, summary.low, summary.high, method.diagnostic)
         )
     title = METRIC[metric].title
     return Figure(
-        key=anchor(prefix, "strip", metric.replace("_", "-"), target),
+        key=anchor(prefix, f"strip-{metric.replace('_', '-')}", target),
         title=f"{title} over the repeats: {target}",
-        alt=f"{title} of {_count(rows, 'method')} in up to {_count(results.sizes, 'repeat')}: "
+        alt=f"{title} of {counted(len(rows), 'method')} in up to {counted(len(results.sizes), 'repeat')}: "
         + _extremes({row.name: row.mean for row in rows}, METRIC[metric].better),
         draw=partial(strip, rows, title),
-        caption="Each dot is one repeat; bars are the mean and its 95 % interval with the variance of Nadeau and "
-        "Bengio (2003)." + _hollow(methods),
+        caption=_dots_and_bars(rows) + _hollow(methods),
+    )
+
+
+def _dots_and_bars(rows: Sequence[StripRow]) -> str:
+    """What the strips show; a single repeat has neither mean nor interval."""
+    if all(row.low is None for row in rows):
+        return "Each dot is the one repeat that there is."
+    return (
+        "Each dot is one repeat; bars are the mean and its 95 % interval with the variance of Nadeau and Bengio (2003)."
     )
 
 
@@ -61,7 +78,7 @@ def scatter_figure(results: RunResults, target: str, prefix: str) -> Figure | No
 
     The repeat is the first of those that most methods have finished; a panel of another one says which.
     """
-    methods = _ordered(results, target, "srcc")
+    methods = ordered(results, target, "srcc")
     if not methods:
         return None
     repeat = max(results.sizes, key=lambda repeat: (sum(repeat in method.cells for method in methods), -repeat))
@@ -70,12 +87,13 @@ def scatter_figure(results: RunResults, target: str, prefix: str) -> Figure | No
     }
     return Figure(
         key=anchor(prefix, "scatter", target),
-        title=f"Scores and MOS: {target}",
+        title=f"Scores and MOS of repeat {repeat}: {target}",
         alt=f"Score against MOS of the test images of repeat {repeat}, one panel for each of "
-        f"{_count(methods, 'method')}, by SRCC over all repeats. In this repeat: {_extremes(values, 'higher')}",
+        f"{counted(len(methods), 'method')}, by SRCC over all repeats. In this repeat: {_extremes(values, 'higher')}",
         draw=partial(_draw_scatter, results, methods, target, repeat),
-        caption=f"Test images of repeat {repeat}. The line is the 4-parameter logistic fit; PLCC is after it. Methods "
-        "stand in the order of their mean SRCC." + (f" Grey: {NO_PIXEL}." if _any_diagnostic(methods) else ""),
+        caption=f"Test images of repeat {repeat}, and correlations of this repeat alone. The line is the 4-parameter "
+        "logistic fit; PLCC (fit) is after it. Methods stand in the order of their mean SRCC over all repeats."
+        + (f" Grey: {NO_PIXEL}." if _any_diagnostic(methods) else ""),
     )
 
 
@@ -90,9 +108,9 @@ def _draw_scatter(results: RunResults, methods: Sequence[MethodResults], target:
         table = cell.predictions()
         scores, mos = (table[f"{name}_{target}"].to_numpy(dtype=np.float64) for name in ("score", "mos"))
         metrics = cell.metrics[target]
-        line = f"SRCC {_short(metrics['srcc'])}, PLCC {_short(metrics['plcc_fitted'])}"
+        lines = f"SRCC {_short(metrics['srcc'])}", f"PLCC (fit) {_short(metrics['plcc_fitted'])}"
         name = row_title(results, method) + (f", repeat {own}" if own != repeat else "")
-        panels.append(ScatterPanel(name, scores, mos, fit_logistic(scores, mos), line, method.diagnostic))
+        panels.append(ScatterPanel(name, scores, mos, fit_logistic(scores, mos), lines, method.diagnostic))
     return scatter(panels, f"MOS, {target}")
 
 
@@ -105,7 +123,7 @@ def generator_figure(results: RunResults, target: str, prefix: str, metric: str 
     """A correlation inside each generator's images, mean over the repeats; None if no image has a known generator."""
     from agiqa_bench.figures.heat_map import heat_map
 
-    methods = _ordered(results, target, metric)
+    methods = ordered(results, target, metric)
     names = generators(methods, target)
     if not names:
         return None
@@ -115,8 +133,8 @@ def generator_figure(results: RunResults, target: str, prefix: str, metric: str 
     return Figure(
         key=anchor(prefix, "generator-map", target),
         title=f"{title} inside each generator: {target}",
-        alt=f"{title} of {_count(methods, 'method')} inside the images of {_count(names, 'generator')}. Mean over the "
-        f"methods: {_extremes(means, 'higher')}",
+        alt=f"{title} of {counted(len(methods), 'method')} inside the images of {counted(len(names), 'generator')}. "
+        f"Mean over the methods: {_extremes(means, 'higher')}",
         draw=partial(heat_map, values, [row_title(results, method) for method in methods], names, title),
         caption="Mean over the repeats in which it is defined; hatched where it is defined in none. Methods stand in "
         f"the order of their mean {title} over all images.",
@@ -155,9 +173,9 @@ def mos_figure(results: RunResults, samples: pd.DataFrame | None, prefix: str) -
     return Figure(
         key=f"{prefix}mos",
         title="MOS of the data set",
-        alt=f"Histogram of the MOS of {_count(samples, 'image')}. {spread}.",
+        alt=f"Histogram of the MOS of {counted(len(samples), 'image')}. {spread}.",
         draw=partial(histogram, parts),
-        caption=f"All {_count(samples, 'image')} of the data set"
+        caption=f"All {counted(len(samples), 'image')} of the data set"
         + (", by generator family, on top of each other." if len(names) > 1 else "."),
     )
 
@@ -170,21 +188,35 @@ def curves_figure(results: RunResults, prefix: str) -> Figure | None:
     if not panels:
         return None
     longest = max(len(curve.loss) for panel in panels for curve in panel.curves)
-    chosen = any(curve.chosen for panel in panels for curve in panel.curves)
     where = "test" if results.protocol["select"] == "test" else "validation"
     return Figure(
         key=f"{prefix}curves",
         title="Training",
-        alt=f"Training loss and {where} value per epoch of {_count(panels, 'training')}, over at most "
-        f"{_count(range(longest), 'epoch')}.",
-        draw=partial(curves, panels),
-        caption="Thin: one repeat; thick: the mean over the epochs that all repeats have."
-        + (
-            f" Rings: the epochs that were chosen, by the correlations that a method sums up on the {where} images."
-            if chosen
-            else ""
-        ),
+        alt=f"Training loss and {where} score per epoch of {counted(len(panels), 'training')}, over at most "
+        f"{counted(longest, 'epoch')}.",
+        draw=partial(curves, panels, where),
+        caption=_curves_caption(panels, where),
     )
+
+
+def _curves_caption(panels: Sequence[CurvesPanel], where: str) -> str:
+    """How to read the curves: what the score is, what rings and dotted lines mean, and where the latter are."""
+    curves = [(panel.name, curve) for panel in panels for curve in panel.curves]
+    said = ["Thin: one repeat; thick: the mean over the epochs that all repeats have."]
+    if any(curve.validation for _, curve in curves):
+        said.append(
+            f"The {where} score, higher is better, is what a method chooses its epoch by, as its authors do: a "
+            "correlation, or the sum of several, of SRCC and PLCC or of the targets that it learns together. Scores of "
+            "two methods are therefore not to be compared."
+        )
+    if any(curve.chosen for _, curve in curves):
+        said.append(f"Rings: the epochs that were chosen, each the one with the highest {where} score of its stage.")
+    staged = list(dict.fromkeys(name for name, curve in curves if curve.starts))
+    if staged:
+        said.append(
+            f"Dotted: where the next stage of training begins, with other layers or settings: {', '.join(staged)}."
+        )
+    return " ".join(said)
 
 
 def _curve_panels(results: RunResults, method: MethodResults) -> list[CurvesPanel]:
@@ -239,7 +271,7 @@ def error_gallery(
     Returns:
         The images, largest error first, or None if their rows are not stored with the run, or nothing can be fitted.
     """
-    methods = [method for method in _ordered(results, target, "srcc") if not method.diagnostic]
+    methods = [method for method in ordered(results, target, "srcc") if not method.diagnostic]
     if samples is None or not methods:
         return None
     best = methods[0]
@@ -267,7 +299,7 @@ def error_gallery(
         free=bool(results.protocol.get("synthetic", False)) and not crosses(results),
         caption=f"The {len(pictures)} test images with the largest error of {row_title(results, best)}, the best "
         "method by mean SRCC that looks at images; its scores after the logistic fit of each repeat, averaged over the "
-        f"repeats in which an image was a test image ({_count(best.cells, 'repeat')} finished).",
+        f"repeats in which an image was a test image ({counted(len(best.cells), 'repeat')} finished).",
     )
 
 
@@ -285,18 +317,6 @@ def _mapped_scores(method: MethodResults, target: str) -> pd.DataFrame | None:
         if fit is not None:
             tables.append(pd.DataFrame({"row": table["row"], "mapped": fit(scores), "mos": mos}))
     return pd.concat(tables).groupby("row").mean() if tables else None
-
-
-def _ordered(results: RunResults, target: str, metric: str) -> list[MethodResults]:
-    """The methods with a finished repeat, best mean first, those without one last."""
-    means = {method.label: summary_of(results, method, target, metric).mean for method in finished(results, target)}
-    sign = -1 if METRIC[metric].better == "higher" else 1
-
-    def place(method: MethodResults) -> float:
-        mean = means[method.label]
-        return math.inf if mean is None else sign * mean
-
-    return sorted(finished(results, target), key=place)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -329,7 +349,3 @@ def _any_diagnostic(methods: Sequence[MethodResults]) -> bool:
 
 def _hollow(methods: Sequence[MethodResults]) -> str:
     return f" Hollow: {NO_PIXEL}." if _any_diagnostic(methods) else ""
-
-
-def _count(things: Sequence[object] | Mapping[int, object] | npt.NDArray[np.float64] | pd.DataFrame, noun: str) -> str:
-    return f"{len(things):,} {noun}{'' if len(things) == 1 else 's'}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agiqa_bench.reporting.build.summaries import METRIC, anchor, as_number, finished, mean_sizes, row_title
+from agiqa_bench.reporting.build.summaries import METRIC, anchor, as_number, counted_title, mean_sizes, ordered
 from agiqa_bench.reporting.model import Column, Number, Row, Table
 from agiqa_bench.reporting.results import MethodResults, RunResults
 
@@ -12,7 +12,7 @@ def generator_table(results: RunResults, target: str, prefix: str, metric: str =
 
     None if no method is finished, or no image has a known generator.
     """
-    methods = finished(results, target)
+    methods = ordered(results, target)
     names = generators(methods, target)
     if not names:
         return None
@@ -23,12 +23,14 @@ def generator_table(results: RunResults, target: str, prefix: str, metric: str =
     rows = [
         Row(
             method.label,
-            row_title(results, method),
+            counted_title(results, method),
             tuple(_number(results, method, target, name, metric) for name in names),
             diagnostic=method.diagnostic,
         )
-        for method in sorted(methods, key=lambda method: _order(method, target))
+        for method in methods
     ]
+    several = any(len(method.cells) > 1 for method in methods)
+    spread = ("± is the standard deviation over repeats; few images per generator make it large",) if several else ()
     return Table(
         key=anchor(prefix, "generators", target),
         title=f"{METRIC[metric].title} inside each generator: {target}",
@@ -36,7 +38,7 @@ def generator_table(results: RunResults, target: str, prefix: str, metric: str =
         rows=tuple(rows),
         notes=(
             "- where the scores or the MOS of a generator's test images do not vary, or it has fewer than two of them",
-            "± is the standard deviation over repeats; few images per generator make it large",
+            *spread,
         ),
     )
 
@@ -47,12 +49,6 @@ def generators(methods: list[MethodResults], target: str) -> list[str]:
         name for method in methods for cell in method.cells.values() for name in cell.metrics[target]["per_generator"]
     }
     return sorted(found)
-
-
-def _order(method: MethodResults, target: str) -> float:
-    values = [cell.metrics[target]["srcc"] for cell in method.cells.values()]
-    defined = [value for value in values if value is not None]
-    return -sum(defined) / len(defined) if defined else 2.0
 
 
 def _number(results: RunResults, method: MethodResults, target: str, generator: str, metric: str) -> Number:

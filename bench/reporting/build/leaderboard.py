@@ -19,24 +19,18 @@ from agiqa_bench.execution.store import Store
 from agiqa_bench.reporting.build.notes import design
 from agiqa_bench.reporting.build.summaries import (
     METRIC,
-    as_number,
-    best_two,
+    PRIMARY,
+    best_of_most,
     finished,
+    number_of,
     row_title,
-    summary_of,
-    why_undefined,
 )
+from agiqa_bench.reporting.homes import without_home
 from agiqa_bench.reporting.model import Column, Mark, Number, Row, Table
 from agiqa_bench.reporting.results import MethodResults, RunResults, differences, read_protocols
 
 SHOWN = ("srcc", "plcc", "krcc", "srcc_within_generator")
 """The metrics of the page; the files have all."""
-
-PRIMARY = "srcc"
-"""The metric that orders the rows of a view."""
-
-_PLAN_KEYS = {"dataset_title", "images", "methods", "parts", "protocol", "request", "targets", "unusable"}
-"""What a plan of this program holds at least."""
 
 _DIGITS = 8
 """Of digests that tell views apart, and of commits."""
@@ -141,52 +135,42 @@ def read_leaderboard(folder: Path) -> Leaderboard:
     if not folder.is_dir():
         raise DataNotFoundError(f"{folder}: is not a folder; name one with runs below it, e.g. results/runs")
     found: list[tuple[str, RunResults]] = []
-    skipped = []
-    roots = find_runs(folder)
+    skipped: list[tuple[str, str]] = []
+    roots, unreadable = find_runs(folder)
+    for place, why in unreadable:
+        skipped.append((place.relative_to(folder).as_posix(), f"cannot be read ({why})"))
     for root in roots:
         name = root.relative_to(folder).as_posix() if root != folder else root.resolve().name
         try:
-            found += [(name, results) for results in _read(Store(root))]
+            found += [(name, results) for results in read_protocols(Store(root))]
         except StoreError as error:
             # The page may be published: where the folder lies on this machine is nobody's business.
             why = str(error).replace(f"{root}{os.sep}", "").removeprefix(f"{root}: ")
-            skipped.append((name, " ".join(why.split())))
+            skipped.append((name, without_home(" ".join(why.split()))))
     if not found:
         why = f": {skipped[0][1]}" if skipped else ""
         raise DataNotFoundError(
             f"{folder}: holds no run that can be read{why}; name the folder that 'agiqa-bench run' wrote to, or one "
             "above it, e.g. results/runs"
         )
-    return Leaderboard(tuple(_sorted(_entries(found))), len(roots) - len(skipped), tuple(skipped))
+    runs = len(roots) - (len(skipped) - len(unreadable))
+    return Leaderboard(tuple(_sorted(_entries(found))), runs, tuple(sorted(skipped)))
 
 
-def find_runs(folder: Path) -> list[Path]:
-    """The folders at or below `folder` that hold plans, in order; nobody looks for runs inside a run."""
+def find_runs(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """The folders at or below `folder` that hold plans, in order, and those that cannot be looked into, with why.
+
+    Nobody looks for runs inside a run.
+    """
     found = []
-    for place, folders, _ in os.walk(folder):
+    unreadable: list[OSError] = []
+    for place, folders, _ in os.walk(folder, onerror=unreadable.append):
         root = Path(place)
         if any((root / "plans").glob("*.json")):
             found.append(root)
             folders.clear()
         folders.sort()
-    return found
-
-
-def _read(store: Store) -> list[RunResults]:
-    """All protocols of a store.
-
-    Raises:
-        StoreError: It is damaged, or its plans are not this program's.
-    """
-    for plan in store.plans():
-        if not isinstance(plan, dict) or not plan.keys() >= _PLAN_KEYS:
-            raise StoreError(f"{store.root / 'plans'}: holds files of another program")
-    try:
-        return read_protocols(store)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise StoreError(
-            f"{store.root}: is damaged, or was written by another version ({type(error).__name__}: {error})"
-        ) from error
+    return found, [(Path(error.filename), error.strerror or str(error)) for error in unreadable]
 
 
 def _entries(found: Sequence[tuple[str, RunResults]]) -> list[Entry]:
@@ -201,17 +185,9 @@ def _entries(found: Sequence[tuple[str, RunResults]]) -> list[Entry]:
                 if known is not None:
                     entries[same] = replace(known, runs=(*known.runs, run))
                 else:
-                    entries[same] = Entry(view, results, method, _numbers(results, method, target), (run,))
+                    numbers = {metric.key: number_of(results, method, target, metric.key) for metric in METRICS}
+                    entries[same] = Entry(view, results, method, numbers, (run,))
     return list(entries.values())
-
-
-def _numbers(results: RunResults, method: MethodResults, target: str) -> dict[str, Number]:
-    return {
-        metric.key: as_number(
-            summary_of(results, method, target, metric.key), why_undefined(method, target, metric.key)
-        )
-        for metric in METRICS
-    }
 
 
 def _protocol_names(all_results: Sequence[RunResults]) -> list[str]:
@@ -245,7 +221,13 @@ def _protocol_name(results: RunResults) -> str:
 
 
 def _sorted(entries: Sequence[Entry]) -> list[Entry]:
-    """By view, the views in the order of their names and a data set's targets; within a view the best SRCC first."""
+    """By view, the views in the order of their names and a data set's targets; within a view the best SRCC first.
+
+    Below those with the most repeats stand those with fewer: a mean over a lucky repeat is ahead of nobody.
+    """
+    most: dict[View, int] = {}
+    for entry in entries:
+        most[entry.view] = max(most.get(entry.view, 0), entry.numbers[PRIMARY].n)
 
     def order(entry: Entry) -> tuple[Any, ...]:
         view, value = entry.view, entry.numbers[PRIMARY].value
@@ -256,6 +238,7 @@ def _sorted(entries: Sequence[Entry]) -> list[Entry]:
             view.target,
             view.protocol,
             value is None,
+            entry.numbers[PRIMARY].n < most[view],
             -(value or 0.0),
             entry.method.label,
             entry.runs,
@@ -264,8 +247,14 @@ def _sorted(entries: Sequence[Entry]) -> list[Entry]:
     return sorted(entries, key=order)
 
 
-def leaderboard_table(board: Leaderboard, metrics: Sequence[str] = SHOWN) -> Table:
-    """The rows under a heading for each view; the best two of each view and column are marked."""
+def leaderboard_table(board: Leaderboard, metrics: Sequence[str] = SHOWN, *, with_view: bool = False) -> Table:
+    """The rows under a heading for each view; the best two of each view and column are marked.
+
+    Args:
+        board: The rows.
+        metrics: Keys of the metrics that have a column.
+        with_view: Whether what the headings say has columns too.
+    """
     columns = [
         Column(
             METRIC[key].key,
@@ -278,8 +267,9 @@ def leaderboard_table(board: Leaderboard, metrics: Sequence[str] = SHOWN) -> Tab
         for key in metrics
     ]
     columns.append(Column("repeats", "Repeats", decimals=0))
-    titles = {"when": "When", "version": "Version", "run": "Run", "dataset": "Data set", "target": "Target"}
-    titles |= {"split": "Split", "select": "Selection"}
+    titles = {"when": "When", "version": "Version", "run": "Run"}
+    if with_view:
+        titles |= {"dataset": "Data set", "target": "Target", "split": "Split", "select": "Selection"}
     columns.extend(Column(key, title, text=True) for key, title in titles.items())
     marks = _marks(board.entries, metrics)
     rows = []
@@ -290,7 +280,8 @@ def leaderboard_table(board: Leaderboard, metrics: Sequence[str] = SHOWN) -> Tab
         ]
         cells.append(Number(float(len(entry.method.cells))))
         cells += [entry.when, entry.version, ", ".join(entry.runs)]
-        cells += [entry.view.dataset, entry.view.target, str(protocol["split"]), str(protocol["select"])]
+        if with_view:
+            cells += [entry.view.dataset, entry.view.target, str(protocol["split"]), str(protocol["select"])]
         name = row_title(entry.results, entry.method)
         rows.append(Row(entry.method.label, name, tuple(cells), entry.view.title, entry.method.diagnostic))
     return Table(
@@ -299,8 +290,9 @@ def leaderboard_table(board: Leaderboard, metrics: Sequence[str] = SHOWN) -> Tab
         columns=tuple(columns),
         rows=tuple(rows),
         notes=(
-            "best of each heading in bold, second best underlined; ± is the standard deviation over repeats",
-            "selection: what the epoch of a trained method is chosen by; 'test' is optimistic",
+            "best of each heading in bold, second best underlined, among the rows with the most repeats; those with "
+            "fewer stand below them; ± is the standard deviation over repeats",
+            "'epoch by': what the epoch of a trained method is chosen by; 'test' is optimistic",
             "a stand-in takes the place of real weights or networks, and says nothing about its method",
         ),
     )
@@ -312,6 +304,6 @@ def _marks(entries: Sequence[Entry], metrics: Sequence[str]) -> dict[tuple[int, 
     for view in dict.fromkeys(entry.view for entry in entries):
         members = [place for place, entry in enumerate(entries) if entry.view == view]
         for key in metrics:
-            values = {str(place): entries[place].numbers[key].value for place in members}
-            marks |= {(int(place), key): mark for place, mark in best_two(values, METRIC[key]).items()}
+            numbers = {str(place): entries[place].numbers[key] for place in members}
+            marks |= {(int(place), key): mark for place, mark in best_of_most(numbers, METRIC[key]).items()}
     return marks

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
-from agiqa_bench.reporting.results import RunResults
+from agiqa_bench.reporting.digits import counted
+from agiqa_bench.reporting.results import MethodResults, RunResults, differences
 
 Facts = tuple[tuple[str, str], ...]
+
+FEW = 3
+"""So many repeats, or fewer, leave a test next to no power."""
 
 
 def design(results: RunResults) -> str:
@@ -14,8 +19,7 @@ def design(results: RunResults) -> str:
     protocol = results.protocol
     if protocol["split"] == "generator":
         return f"each of {protocol['repeats']} generators left out once"
-    repeats = "1 repeat" if protocol["repeats"] == 1 else f"{protocol['repeats']} repeats"
-    return f"{repeats}, {protocol['split']} split"
+    return f"{counted(protocol['repeats'], 'repeat')}, {protocol['split']} split"
 
 
 def chapter_names(all_results: Sequence[RunResults]) -> list[str]:
@@ -34,12 +38,13 @@ def chapter_names(all_results: Sequence[RunResults]) -> list[str]:
 def facts(results: RunResults) -> Facts:
     """(name, value) of the protocol."""
     protocol = results.protocol
+    choosing = any(method.selects_epoch for method in results.methods)
     fit, test = (_range([sizes[part] for sizes in results.sizes.values()]) for part in (0, 1))
     return (
         ("Data set", results.title),
         ("Design", design(results)),
         ("Images to learn from, to test", f"{fit}, {test}"),
-        ("Epoch chosen by", str(protocol["select"])),
+        ("Epoch chosen by", str(protocol["select"]) if choosing else "no method chooses an epoch"),
         ("Test images whose prompt is in the training part", f"{protocol['leaked_prompts']:.0%}"),
         ("Test images whose generator is in the training part", f"{protocol['leaked_generators']:.0%}"),
         ("Seed", str(protocol["seed"])),
@@ -69,6 +74,21 @@ def warnings(results: RunResults) -> tuple[str, ...]:
     choosing = [method.display for method in methods if method.selects_epoch]
     if choosing and protocol["select"] == "test":
         found.append(f"epoch chosen on the test part, which is optimistic: {', '.join(choosing)}")
+    most = max((len(method.cells) for method in methods), default=0)
+    if most == 1:
+        found.append("one repeat: there is no spread, no interval and no test, and the order may be chance")
+    elif 1 < most <= FEW:
+        found.append(f"only {most} repeats: intervals are wide, and tests can hardly tell anything apart")
+    unfinished = [
+        f"{method.display} (only {len(method.cells)} of {counted(method.expected, 'repeat')})"
+        for method in methods
+        if len(method.cells) < method.expected
+    ]
+    if unfinished:
+        line = f"not all repeats are finished: {', '.join(unfinished)}"
+        if any(len(method.cells) < most for method in methods):
+            line += "; rows with fewer than others stand below them, without marks"
+        found.append(line)
     return tuple(found)
 
 
@@ -83,7 +103,9 @@ def notes(results: RunResults) -> tuple[str, ...]:
             f"{protocol['leaked_generators']:.0%} their generator"
         )
     if protocol["split"] == "generator":
-        found.append("± is the spread over the generators that were left out; their prompts are known from the others")
+        if any(len(method.cells) > 1 for method in methods):
+            found.append("± is the spread over the generators that were left out")
+        found.append("the prompts of a generator that was left out are known from the others")
     choosing = [method.display for method in methods if method.selects_epoch]
     if choosing and protocol["select"] != "test":
         found.append(f"epoch chosen by --select {protocol['select']}: {', '.join(choosing)}")
@@ -93,6 +115,7 @@ def notes(results: RunResults) -> tuple[str, ...]:
     blind = [method.display for method in methods if method.diagnostic]
     if blind:
         found.append(f"sees no pixel, there to show what a number is worth: {', '.join(blind)}")
+    found.extend(_same_numbers(results))
     for note in dict.fromkeys(method.note for method in methods if method.note):
         names = [method.display for method in methods if method.note == note]
         found.append(f"{', '.join(names)}: {note}")
@@ -102,9 +125,57 @@ def notes(results: RunResults) -> tuple[str, ...]:
     waiting = [m.display for m in results.methods if not m.cells and m.expected and m.display not in failed]
     if waiting:
         found.append(f"not finished yet, the same command goes on: {', '.join(waiting)}")
-    found.extend(
-        f"{method.display}: only {len(method.cells)} of {method.expected} repeats are finished"
-        for method in methods
-        if len(method.cells) < method.expected
-    )
     return tuple(found)
+
+
+def apart(all_results: Sequence[RunResults]) -> tuple[str, ...]:
+    """What cannot stand in one table, and why: one line for each data set with results under several protocols."""
+    by_dataset: dict[str, list[RunResults]] = {}
+    for results in all_results:
+        by_dataset.setdefault(str(results.protocol["dataset"]), []).append(results)
+    return tuple(_apart(group) for group in by_dataset.values() if len(group) > 1)
+
+
+def _apart(group: Sequence[RunResults]) -> str:
+    """One line on all results on one data set."""
+    why = dict.fromkeys(why for one, other in combinations(group, 2) for why in differences(one, other))
+    seeds = len({results.protocol["seed"] for results in group}) > 1
+    names = [f"{results.where} ({_way(results, with_seed=seeds)})" for results in group]
+    return (
+        f"{group[0].title}: {', '.join(names[:-1])} and {names[-1]} cannot be compared, they have other "
+        f"{', '.join(why)}; they are reported apart, and no number of one is to be read against one of another"
+    )
+
+
+def _way(results: RunResults, *, with_seed: bool) -> str:
+    """Split rule and, where they matter, what chose the epoch and the seed."""
+    protocol = results.protocol
+    words = [f"{protocol['split']} split"]
+    if any(method.selects_epoch for method in results.methods):
+        words.append(f"epoch by {protocol['select']}")
+    if with_seed:
+        words.append(f"seed {protocol['seed']}")
+    return ", ".join(words)
+
+
+def _same_numbers(results: RunResults) -> list[str]:
+    """Baselines without pixels that cannot be told from each other here, and why."""
+    alike: dict[tuple[object, ...], list[MethodResults]] = {}
+    for method in results.methods:
+        if method.diagnostic and method.cells:
+            shown = tuple(
+                (repeat, target, *(cell.metrics[target][key] for key in ("srcc", "plcc", "krcc")))
+                for target in method.targets
+                for repeat, cell in sorted(method.cells.items())
+            )
+            alike.setdefault(shown, []).append(method)
+    why = (
+        ": no test image has its prompt in the training part, so that nothing but its generator tells of it"
+        if not results.protocol["leaked_prompts"]
+        else ""
+    )
+    return [
+        f"the same numbers in every repeat: {' and '.join(method.display for method in methods)}{why}"
+        for methods in alike.values()
+        if len(methods) > 1
+    ]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
+from agiqa_bench.reporting.homes import without_home
 from agiqa_bench.reporting.model import Column, Row, Table
 from agiqa_bench.reporting.results import RunResults
 
@@ -16,8 +17,6 @@ Facts = list[tuple[str, str]]
 
 _DIGITS = 16
 """Of a digest; as many as the names of the files in a store have."""
-
-_HOMES = r"(?<![\w.~-])(?:/home/[^/\s'\"]+|/Users/[^/\s'\"]+|[A-Za-z]:\\Users\\[^\\\s'\"]+)"
 
 
 def provenance_table(results: RunResults, prefix: str) -> Table:
@@ -75,7 +74,7 @@ def _program_facts(results: RunResults, environments: list[dict[str, Any]]) -> F
     facts = [("agiqa-bench", _several(_version(environment) for environment in environments))]
     times = [_times(plan) for plan in results.plans]
     facts.append(("When", _several(filter(None, times))))
-    commands = dict.fromkeys(_command(environment["argv"]) for environment in environments)
+    commands = dict.fromkeys(command_line(environment["argv"]) for environment in environments)
     return [*facts, *_numbered("Command", list(commands))]
 
 
@@ -107,7 +106,7 @@ def _data_facts(results: RunResults) -> Facts:
         ("Splits", _short(protocol["splits_digest"])),
         ("Seed", str(protocol["seed"])),
     ]
-    faults = dict.fromkeys(fault for plan in results.plans for fault in plan["faults"])
+    faults = dict.fromkeys(without_home(fault) for plan in results.plans for fault in plan["faults"])
     return [*facts, *_numbered("Fault of the data set", list(faults))]
 
 
@@ -152,23 +151,11 @@ def _times(plan: dict[str, Any]) -> str:
     return f"{started:%Y-%m-%d %H:%M} to {ended:{'%H:%M' if same_day else '%Y-%m-%d %H:%M'}} UTC"
 
 
-def _command(words: list[str]) -> str:
+def command_line(words: Sequence[str]) -> str:
     """A command line as it was typed, without the folder of the program and of the user."""
     program, *arguments = words or [""]
     name = PurePath(program).name
     return without_home(shlex.join(["agiqa-bench" if name in ("", "__main__.py") else name, *arguments]))
-
-
-def without_home(text: str) -> str:
-    """A text with `~` in place of home folders: this machine's, and what looks like another's.
-
-    >>> without_home("agiqa-bench run --data-root /home/jo/data --output /mnt/home/runs")
-    'agiqa-bench run --data-root ~/data --output /mnt/home/runs'
-    """
-    own = Path.home()
-    if own != own.parent:
-        text = re.sub(rf"(?<![\w.~-]){re.escape(str(own))}(?=[\s/\\'\"]|$)", "~", text)
-    return re.sub(_HOMES, "~", text)
 
 
 def _several(values: Iterable[str]) -> str:

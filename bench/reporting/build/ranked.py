@@ -19,8 +19,8 @@ from agiqa_bench.reporting.results import RunResults
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
-RULE_OF_THUMB = "the repeats are generators that were left out, not random splits: here the test is a rule of thumb"
-"""What must be said of the corrected resampled t-test under the split by generator."""
+RULE_OF_THUMB = "the repeats are left-out generators, not random splits: tests and intervals are rules of thumb"
+"""What must be said of the variance of Nadeau and Bengio under the split by generator."""
 
 RANK = MetricInfo("rank", "rank", "lower", 2, "1 is best, equal values share the average of their ranks")
 
@@ -116,15 +116,6 @@ def rows(order: Iterable[str], cells: Mapping[str, Sequence[Number | str]], name
 def left_out(ranked: Ranked, names: Names) -> str:
     """The methods that are not ranked, each with the reason; empty if all are."""
     return ", ".join(f"{names[label].title} ({ranked.why_not(label)})" for label in ranked.block.left_out)
-
-
-def count(number: int, noun: str) -> str:
-    """A number with its noun, which takes an s.
-
-    >>> count(1, "repeat"), count(2, "repeat")
-    ('1 repeat', '2 repeats')
-    """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def diagram(

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import agiqa_bench
 from agiqa_bench.reporting.bibliography import references
 from agiqa_bench.reporting.build.chapter import brief_chapter, full_chapter
-from agiqa_bench.reporting.build.notes import chapter_names
+from agiqa_bench.reporting.build.notes import apart, chapter_names
 from agiqa_bench.reporting.build.overview import overview_chapter
+from agiqa_bench.reporting.digits import counted
 from agiqa_bench.reporting.model import Report
-from agiqa_bench.reporting.results import RunResults, differences, join_comparable
+from agiqa_bench.reporting.results import RunResults, join_comparable
 
 
 def build_report(all_results: Sequence[RunResults], *, brief: bool = False) -> Report:
@@ -29,35 +30,42 @@ def build_report(all_results: Sequence[RunResults], *, brief: bool = False) -> R
     if len(groups) > 1:
         chapters.insert(0, overview_chapter(groups))
     return Report(
-        title=f"AGIQA methods on {names[0]}" if len(groups) == 1 else f"AGIQA methods: {len(groups)} comparisons",
+        title=_title(groups, names),
         chapters=tuple(chapters),
         facts=() if brief else _facts(groups),
-        warnings=tuple(_apart(groups)),
-        references="" if brief else references(_citations(groups)),
+        warnings=(*_elsewhere(all_results), *apart(groups)),
+        references="" if brief else report_references(groups),
     )
 
 
+def report_references(all_results: Sequence[RunResults]) -> str:
+    """BibTeX of the methods with a finished cell and of their data sets; empty if none has an entry."""
+    return references(_citations(all_results))
+
+
+def _elsewhere(all_results: Sequence[RunResults]) -> list[str]:
+    """What the folders hold under other protocols, which nobody asked for."""
+    return [
+        f"{results.where} also holds {counted(cells, 'cell')} under another protocol ({protocol}): 'agiqa-bench report "
+        "--all-protocols' shows them"
+        for results in all_results
+        for protocol, cells in results.others
+        if cells
+    ]
+
+
+def _title(groups: Sequence[RunResults], names: Sequence[str]) -> str:
+    if len(groups) == 1:
+        return f"AGIQA methods on {names[0]}"
+    titles = list(dict.fromkeys(results.title for results in groups))
+    if len(titles) == 1:
+        return f"AGIQA methods on {titles[0]} under {len(groups)} protocols"
+    return f"AGIQA methods: {len(groups)} comparisons"
+
+
 def _facts(groups: Sequence[RunResults]) -> tuple[tuple[str, str], ...]:
-    runs = dict.fromkeys(store.root.name for results in groups for store in results.stores)
+    runs = dict.fromkeys(store.name for results in groups for store in results.stores)
     return ("agiqa-bench", agiqa_bench.__version__), ("Runs", ", ".join(runs))
-
-
-def _apart(groups: Sequence[RunResults]) -> list[str]:
-    """One line for each pair of results on one data set that cannot stand in one table."""
-    lines = []
-    for place, one in enumerate(groups):
-        for other in groups[place + 1 :]:
-            if one.protocol["dataset"] == other.protocol["dataset"]:
-                why = " and ".join(differences(one, other))
-                lines.append(
-                    f"{one.title}: {_short(one)} and {_short(other)} cannot be compared, they have other {why}; they "
-                    "are reported apart, and no number of one is to be read against one of the other"
-                )
-    return lines
-
-
-def _short(results: RunResults) -> str:
-    return f"{' + '.join(store.root.name for store in results.stores)} ({results.protocol['split']} split)"
 
 
 def _citations(groups: Sequence[RunResults]) -> list[str]:

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
 
 from agiqa_bench.evaluation.metrics import METRICS, MetricInfo
 from agiqa_bench.evaluation.statistics import Summary, Values, summarise
-from agiqa_bench.execution.store import slug
 from agiqa_bench.reporting.model import Mark, Number
 from agiqa_bench.reporting.results import MethodResults, RunResults
 
 METRIC = {metric.key: metric for metric in METRICS}
 """The metrics by key."""
 
+PRIMARY = "srcc"
+"""The metric that orders the rows and that the methods are tested by."""
+
 
 def anchor(prefix: str, *names: str) -> str:
     """A key of a table, figure or section: safe in file names and anchors whatever a data set calls its targets.
 
-    >>> anchor("1-", "results", "quality"), anchor("", "results", "fit / prompt")
-    ('1-results-quality', 'results-fit___prompt-c1f1ae8a')
+    Args:
+        prefix: Of the chapter.
+        names: What it is, in lower case, then names from the data: two lists of these give two keys, which differ in
+            more than case, because some file systems do not tell `A.csv` from `a.csv`.
+
+    >>> anchor("1-", "results", "quality"), anchor("", "results", "fit / prompt"), anchor("", "results", "Quality")
+    ('1-results-quality', 'results-fit___prompt-04e68873', 'results-Quality-1b2c08a8')
     """
-    return prefix + "-".join(map(slug, names))
+    what, *others = names
+    return prefix + "-".join((what, *map(_safe, others)))
+
+
+def _safe(name: str) -> str:
+    """A name for a key, without the hyphens that join them; unique by a hash where it could be another's."""
+    if re.fullmatch(r"[a-z0-9_]{1,64}", name):
+        return name
+    readable = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:48]
+    return f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def values_of(results: RunResults, method: MethodResults, target: str, metric: str) -> Values:
@@ -30,11 +48,19 @@ def values_of(results: RunResults, method: MethodResults, target: str, metric: s
 
 
 def mean_sizes(results: RunResults, repeats: Iterable[int] | None = None) -> tuple[float, float]:
-    """(test rows, rows to learn from) per repeat, averaged; over all repeats unless some are named."""
+    """(test rows, training rows) per repeat, averaged, for the corrected variance; over all unless some are named.
+
+    The correction stands for how far repeats overlap. Of a result on another data set than the one that was learnt
+    from, the training parts overlap by the split of the one and the test parts by that of the other: its training rows
+    are then those that were learnt from or the tested data set's rows outside the test part, whichever are fewer, so
+    that an interval is never too narrow; where little was learnt from beside a large test part it is rather too wide.
+    """
     sizes = [results.sizes[repeat] for repeat in (results.sizes if repeats is None else repeats)]
     if not sizes:
         return 1.0, 1.0
-    return sum(test for _, test in sizes) / len(sizes), sum(fit for fit, _ in sizes) / len(sizes)
+    tested_on = results.protocol.get("test_rows")
+    rows = [fit if tested_on is None else min(fit, tested_on - test) for fit, test in sizes]
+    return sum(test for _, test in sizes) / len(sizes), sum(rows) / len(sizes)
 
 
 def summary_of(results: RunResults, method: MethodResults, target: str, metric: str) -> Summary:
@@ -65,10 +91,39 @@ def finished(results: RunResults, target: str) -> list[MethodResults]:
     return [method for method in results.methods if target in method.targets and method.cells]
 
 
+def ordered(results: RunResults, target: str, metric: str = PRIMARY) -> list[MethodResults]:
+    """The finished methods under a target, the best mean first.
+
+    Below them stand those that have the metric in fewer repeats than others, and then those without any: a mean over
+    one lucky repeat is ahead of nobody.
+    """
+    sign = -1 if METRIC[metric].better == "higher" else 1
+    found = {method.label: summary_of(results, method, target, metric) for method in finished(results, target)}
+    most = max((summary.n for summary in found.values()), default=0)
+
+    def place(method: MethodResults) -> tuple[bool, bool, float]:
+        summary = found[method.label]
+        return summary.mean is None, summary.n < most, sign * (summary.mean or 0.0)
+
+    return sorted(finished(results, target), key=place)
+
+
+def optimistic(results: RunResults, method: MethodResults) -> bool:
+    """Whether a method's epoch was chosen on the test part."""
+    return method.selects_epoch and bool(results.protocol["select"] == "test")
+
+
 def row_title(results: RunResults, method: MethodResults) -> str:
     """A row's name; what was chosen on the test part says so wherever it is shown."""
-    optimistic = method.selects_epoch and results.protocol["select"] == "test"
-    return f"{method.display} (chosen on test)" if optimistic else method.display
+    return f"{method.display} (chosen on test)" if optimistic(results, method) else method.display
+
+
+def counted_title(results: RunResults, method: MethodResults) -> str:
+    """The same, with the number of finished repeats where some are missing."""
+    title = row_title(results, method)
+    if len(method.cells) >= method.expected:
+        return title
+    return f"{title} ({len(method.cells)} of {method.expected} repeats)"
 
 
 def number_of(results: RunResults, method: MethodResults, target: str, metric: str) -> Number:
@@ -85,3 +140,9 @@ def best_two(values: dict[str, float | None], metric: MetricInfo) -> dict[str, f
     for mark, value in zip(places, sorted(set(rounded.values()), reverse=True), strict=False):
         marks |= {name: frozenset({mark}) for name, own in rounded.items() if own == value}
     return marks
+
+
+def best_of_most(numbers: Mapping[str, Number], metric: MetricInfo) -> dict[str, frozenset[Mark]]:
+    """`best_two` among the numbers that rest on the most repeats: one lucky repeat is not the best of a column."""
+    most = max((number.n for number in numbers.values()), default=0)
+    return best_two({name: number.value for name, number in numbers.items() if number.n == most}, metric)

@@ -120,11 +120,11 @@ def _block(block: Block, *, embed_images: bool) -> TableView | FigureView | Gall
     if isinstance(block, Table):
         return table_view(block)
     if isinstance(block, Figure):
-        return _figure(block)
+        return _figure(block, shown=block.free or embed_images)
     return gallery_view(block, embed_images=embed_images)
 
 
-def _figure(figure: Figure) -> FigureView:
+def _figure(figure: Figure, *, shown: bool) -> FigureView:
     from markupsafe import Markup
 
     from agiqa_bench.figures.files import inline_svg
@@ -133,7 +133,7 @@ def _figure(figure: Figure) -> FigureView:
         figure.key,
         figure.title,
         figure.caption,
-        Markup(inline_svg(figure)),  # noqa: S704 - matplotlib's drawing, whose texts are escaped there
+        Markup(inline_svg(figure)) if shown else None,  # noqa: S704 - matplotlib's drawing, which escapes its texts
     )
 
 

@@ -11,9 +11,6 @@ from agiqa_bench.errors import BadImageError
 from agiqa_bench.reporting.html.view import PictureView
 from agiqa_bench.reporting.model import Picture
 
-EDGE = 320
-"""Longest edge of an embedded image in pixels: twice what a card is wide, for fine screens."""
-
 QUALITY = 80
 """Of WebP, 0 to 100; an embedded image takes some 10 kB."""
 
@@ -33,7 +30,7 @@ def _view(picture: Picture) -> PictureView:
 
 
 def data_uri(file: Path) -> str:
-    """An image as a data: URI of a WebP with at most `EDGE` pixels on its longest edge.
+    """An image as a data: URI of a WebP as large as `thumbnail` makes it.
 
     Raises:
         BadImageError: It cannot be decoded.
@@ -43,5 +40,5 @@ def data_uri(file: Path) -> str:
     from agiqa_bench.figures.gallery import thumbnail
 
     buffer = io.BytesIO()
-    Image.fromarray(thumbnail(file, EDGE)).save(buffer, "WEBP", quality=QUALITY)
+    Image.fromarray(thumbnail(file)).save(buffer, "WEBP", quality=QUALITY)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -53,6 +53,15 @@
 
   // Tables: sorting
 
+  // Only with scripts are headings something to press.
+  function sortable(heading) {
+    const button = document.createElement("button");
+    button.type = "button";
+    [...heading.attributes].forEach(({ name, value }) => button.setAttribute(name, value));
+    button.textContent = heading.textContent;
+    heading.replaceWith(button);
+  }
+
   const order = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
   function sorter(table) {
@@ -140,8 +149,13 @@
     intervals?.addEventListener("click", fit);
   }
 
+  all("th > .sort").forEach(sortable);
   all("table").forEach(sorter);
   all(".scroll").forEach(fitter);
+  all(".drawing").forEach((box) => {
+    const fit = () => { if (box.scrollWidth > box.clientWidth) box.tabIndex = 0; else box.removeAttribute("tabindex"); };
+    new ResizeObserver(fit).observe(box);
+  });
   all(".filter input").forEach((input) => {
     const block = document.getElementById(input.dataset.table);
     input.addEventListener("input", () => filter(block, words(input.value)));

@@ -9,9 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from agiqa_bench.reporting.digits import number_text
+from agiqa_bench.reporting.digits import counted, number_text
 from agiqa_bench.reporting.model import Column, Gallery, Number, Picture, Row, Table
-from agiqa_bench.reporting.render.layout import grouped, heading_levels
+from agiqa_bench.reporting.render.layout import (
+    BETWEEN_HEADINGS,
+    PICTURE_NUMBERS,
+    grouped,
+    heading_levels,
+    picture_numbers,
+)
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -117,7 +123,7 @@ class TableView:
         head: Lines of the head, outermost first; the first line begins with the heading of the rows' names.
         groups: The rows, group by group.
         notes: See `model.Table`.
-        explanations: (title, explanation) of the columns, each once.
+        explanations: See `explanations`.
         copies: (format, the table in that format), for the clipboard.
         tied: By column, whether any of its numbers is marked as tied.
         within: Whether sorting keeps the groups apart.
@@ -165,12 +171,12 @@ class TableView:
 
 @dataclass(frozen=True)
 class FigureView:
-    """A figure: its drawing as an `<svg>` element with its alternative text."""
+    """A figure: its drawing as an `<svg>` element with its alternative text; None if nobody asked for its images."""
 
     key: str
     title: str
     caption: str
-    svg: Markup
+    svg: Markup | None
 
     kind = "figure"
 
@@ -184,9 +190,10 @@ class PictureView:
     missing: str = ""
 
     @property
-    def error(self) -> float:
-        """How far the prediction lies above the MOS."""
-        return self.picture.predicted - self.picture.mos
+    def numbers(self) -> tuple[tuple[str, str], ...]:
+        """(what, number) of what people and the method say."""
+        pairs = zip(PICTURE_NUMBERS, picture_numbers(self.picture), strict=True)
+        return tuple((column.title, number_text(number, column).value) for column, number in pairs)
 
 
 @dataclass(frozen=True)
@@ -232,14 +239,13 @@ def table_view(
         for title, rows in grouped(table)
     )
     numeric = [column for column in table.columns if not column.text]
-    explanations = {column.title: column.explanation for column in table.columns if column.explanation}
     return TableView(
         key=table.key,
         title=table.title,
         head=_head(table),
         groups=groups,
         notes=table.notes,
-        explanations=tuple(explanations.items()),
+        explanations=explanations(table.columns),
         copies=(
             ("CSV", table_to_csv(table)),
             ("Markdown", table_to_markdown(table)),
@@ -252,6 +258,24 @@ def table_view(
         wide=len(numeric) >= (_WIDE if any(column.spread for column in numeric) else _MANY),
         within=group_data is not None,
     )
+
+
+def explanations(columns: Sequence[Column]) -> tuple[tuple[str, str], ...]:
+    """(titles, explanation) of columns, each explanation once.
+
+    A title that has several explanations stands with the headings above it; columns that share an explanation stand
+    together, and are not named where all do.
+    """
+    by_title: dict[str, set[str]] = {}
+    for column in columns:
+        by_title.setdefault(column.title, set()).add(column.explanation)
+    titles: dict[str, dict[str, None]] = {}
+    for column in filter(lambda column: column.explanation, columns):
+        name = column.title if len(by_title[column.title]) == 1 else BETWEEN_HEADINGS.join([*column.over, column.title])
+        titles.setdefault(column.explanation, {})[name] = None
+    if len(titles) == 1 and len(columns) > 1 and all(column.explanation for column in columns):
+        return (("every column", next(iter(titles))),)
+    return tuple((", ".join(names), explanation) for explanation, names in titles.items())
 
 
 def gallery_view(gallery: Gallery, *, embed_images: bool) -> GalleryView:
@@ -302,7 +326,7 @@ def _cell(cell: Number | str, column: Column) -> CellView:
 def _reason(cell: Number) -> str:
     if not cell.reason or cell.value is None:
         return cell.reason
-    return f"rests on {cell.n} repeat{'' if cell.n == 1 else 's'} only: {cell.reason}" if cell.n else cell.reason
+    return f"rests on {counted(cell.n, 'repeat')} only: {cell.reason}" if cell.n else cell.reason
 
 
 def _head(table: Table) -> tuple[tuple[Heading, ...], ...]:

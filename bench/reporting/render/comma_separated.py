@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 
-from agiqa_bench.reporting.model import Column, Number, Report, Table
+from agiqa_bench.reporting.digits import number_text
+from agiqa_bench.reporting.model import Column, Number, Table
 from agiqa_bench.reporting.render.layout import one_line
 
 PARTS = ("mean", "std", "low", "high", "n", "marks")
@@ -15,11 +16,6 @@ _EXACT = 2**53
 """Up to here every whole number is a float."""
 
 
-def to_csv(report: Report) -> dict[str, str]:
-    """Every table of a report as CSV, by the table's key; see `table_to_csv`."""
-    return {table.key: table_to_csv(table) for table in report.tables()}
-
-
 def table_to_csv(table: Table) -> str:
     """A table as CSV with line feeds; the same table gives the same bytes.
 
@@ -27,7 +23,8 @@ def table_to_csv(table: Table) -> str:
     has one, and the columns. A column of texts has one field, called by its key. A column of numbers over repeats has
     the fields `<key>_mean`, `_std`, `_low`, `_high` (95 % interval), `_n` (repeats) and `_marks` (joined by blanks);
     a column of other numbers has `<key>`, and `<key>_marks` if any is marked. Numbers are not rounded: they are
-    the shortest digits that read back as the same float. What is not defined is empty. Texts stand in one line, and
+    the shortest digits that read back as the same float, but for those that are quoted (`Column.printed`), which have
+    the digits that they were printed with. What is not defined is empty. Texts stand in one line, and
     those that a spreadsheet would take for a formula begin with an apostrophe.
     """
     with_groups = any(row.group for row in table.rows)
@@ -39,8 +36,8 @@ def table_to_csv(table: Table) -> str:
     writer.writerow(_harmless(name) for name in head)
     for row in table.rows:
         line = [_harmless(row.key), _harmless(row.name), *([_harmless(row.group)] if with_groups else [])]
-        for cell, (_, parts) in zip(row.cells, fields, strict=True):
-            line += [_field(cell, part) for part in parts]
+        for cell, (column, parts) in zip(row.cells, fields, strict=True):
+            line += [_printed(cell, column) if column.printed else _field(cell, part) for part in parts]
         writer.writerow(line)
     return buffer.getvalue()
 
@@ -57,6 +54,13 @@ def _parts(column: Column, position: int, table: Table) -> tuple[str, ...]:
 
 def _over_repeats(number: Number) -> bool:
     return number.n > 0 or any(part is not None for part in (number.std, number.low, number.high))
+
+
+def _printed(cell: Number | str, column: Column) -> str:
+    """A number with the decimals that somebody printed it with, trailing zeros too; empty if there is none."""
+    if isinstance(cell, str):
+        return _harmless(cell)
+    return "" if cell.value is None else number_text(cell, column).value
 
 
 def _field(cell: Number | str, part: str) -> str:

@@ -150,7 +150,8 @@ def to_latex(report: Report, *, figures: str | None = None) -> str:
     Args:
         report: What to lay out.
         figures: Folder of the figures, relative to the document, e.g. `figures`; each is shown from
-            `<folder>/<key>.pdf` or `.png`, whichever there is. None leaves figures out.
+            `<folder>/<key>.pdf` or `.png`, whichever there is. None leaves figures out; those of licensed
+            images are left out anyway.
     """
     parts = [
         "\\documentclass[10pt,a4paper,landscape]{article}",
@@ -194,7 +195,7 @@ def _block(block: Block, figures: str | None) -> list[str]:
     if not isinstance(block, Figure):
         table = gallery_table(block) if isinstance(block, Gallery) else block
         return _environment(table, "table", "H", _LANDSCAPE)
-    if figures is None:
+    if figures is None or not block.free:
         return []
     caption = f"{escape(block.title)}. {escape(block.caption)}" if block.caption else escape(block.title)
     file = f"{figures.rstrip('/')}/{block.key}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from agiqa_bench.reporting.model import Column, Gallery, Number, Row, Table
+from agiqa_bench.reporting.model import Column, Gallery, Number, Picture, Row, Table
 
 BETWEEN_HEADINGS = " · "
 """Stands between the headings of several levels where they are written in one line."""
@@ -63,21 +63,25 @@ def grouped(table: Table) -> Iterator[tuple[str, list[Row]]]:
         yield heading, list(rows)
 
 
+PICTURE_NUMBERS = (
+    Column("mos", "MOS", decimals=2, explanation="in units of the data set's scale"),
+    Column("predicted", "Predicted", decimals=2, explanation="the method's score on that scale"),
+    Column("error", "Error", decimals=2, signed=True, explanation="how far the score lies above the MOS"),
+)
+"""What is said of each image of a gallery in numbers."""
+
+
+def picture_numbers(picture: Picture) -> tuple[Number, ...]:
+    """The numbers of an image, one for each of `PICTURE_NUMBERS`."""
+    return Number(picture.mos), Number(picture.predicted), Number(picture.error)
+
+
 def gallery_table(gallery: Gallery) -> Table:
     """A gallery's images as rows, for renderings that show no images."""
-    columns = (
-        Column("prompt", "Prompt", text=True),
-        Column("generator", "Generator", text=True),
-        Column("mos", "MOS", decimals=2, explanation="in units of the data set's scale"),
-        Column("predicted", "Score", decimals=2, explanation="the method's score on that scale"),
-    )
+    texts = (Column("prompt", "Prompt", text=True), Column("generator", "Generator", text=True))
     rows = tuple(
-        Row(
-            picture.path or picture.name,
-            picture.name,
-            (picture.prompt, picture.generator, Number(picture.mos), Number(picture.predicted)),
-        )
+        Row(picture.name, picture.name, (picture.prompt, picture.generator, *picture_numbers(picture)))
         for picture in gallery.pictures
     )
     notes = (gallery.caption,) if gallery.caption else ()
-    return Table(gallery.key, gallery.title, columns, rows, head="Image", notes=notes)
+    return Table(gallery.key, gallery.title, (*texts, *PICTURE_NUMBERS), rows, head="Image", notes=notes)

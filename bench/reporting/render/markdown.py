@@ -36,7 +36,7 @@ def to_markdown(report: Report, *, figures: str | None = None) -> str:
     Args:
         report: What to lay out.
         figures: Folder of the figures' SVG files, relative to the Markdown file, e.g. `figures`; each figure is
-            shown as `<folder>/<key>.svg`. None leaves figures out.
+            shown as `<folder>/<key>.svg`. None leaves figures out; those of licensed images are left out anyway.
     """
     parts = [f"# {escape(report.title)}", *_facts(report.facts), *_warnings(report.warnings)]
     for chapter in report.chapters:
@@ -84,7 +84,7 @@ def _section(section: Section, figures: str | None) -> list[str]:
 
 def _block(block: Block, figures: str | None) -> list[str]:
     if isinstance(block, Figure):
-        if figures is None:
+        if figures is None or not block.free:
             return []
         image = f"![{escape(block.alt)}]({figures.rstrip('/')}/{block.key}.svg)"
         return [f"#### {escape(block.title)}", image, *([paragraph(block.caption)] if block.caption else [])]

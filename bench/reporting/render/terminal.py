@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -17,20 +17,16 @@ from rich.text import Text
 from agiqa_bench.reporting.digits import number_text
 from agiqa_bench.reporting.model import Block, Chapter, Column, Number, Report, Section, Table
 from agiqa_bench.reporting.render.layout import BETWEEN_HEADINGS, grouped, one_line
+from agiqa_bench.reporting.render.widths import GAP, Width, lacking, parts, shared_out
 
-_GAP = 2
-"""Blanks between columns."""
+_NAME = 20
+"""Columns of the terminal that the rows' names get before an interval goes below its number for them."""
 
-_WIDEST_TEXT = 28
-"""Columns of the terminal that a text takes before it is folded."""
+_NARROWEST_NAME, _NARROWEST_TEXT, _LONGEST_WORD = 13, 10, 16
+"""The least that names and texts are folded to, if their words are not longer; longer words than this are broken."""
 
-_NAME = 26
-"""Columns of the terminal that the rows' names get before numbers are left out for them."""
-
-_NARROWEST_NAME = 12
-
-_SHORT_HEADING, _WIDEST_HEADING = 10, 16
-"""A heading that is shorter is not folded for a narrow column; words that are longer are broken."""
+_SHORT_HEADING = 10
+"""A heading that is shorter is folded only where there is little room."""
 
 _IN_ASCII = str.maketrans(
     {"≈": "=", "±": "+-", "·": "-", "×": "x", "→": "->", "≤": "<=", "≥": ">=", "–": "-", "…": "..."}
@@ -60,7 +56,8 @@ def table_to_terminal(table: Table, width: int, encoding: str = "utf-8") -> Rend
     """A table for rich, with its title and notes.
 
     Best bold, second best underlined, ≈ behind what is tied with the best, spread and interval dim, rows that see
-    no pixel in italics. Columns for which there is no room are left out from the right, and named below.
+    no pixel in italics. Where there is little room, texts are folded, then intervals go below their numbers, then they
+    are left out; then columns follow in further parts below, and what even these cannot hold is named.
 
     Args:
         table: What to lay out.
@@ -134,57 +131,93 @@ class _Page:
 
     def table(self, table: Table) -> list[RenderableType]:
         """A table with its title above and its notes below."""
-        columns = [self._column(table, position) for position in range(len(table.columns))]
-        names = (table.head, *(name for row in table.rows for name in (row.name, row.group)))
-        longest = max(cell_len(self._shown(name)) for name in names)
-        kept = _fitting([column.width for column in columns], self.width - min(longest, _NAME))
-        room = self.width - sum(column.width + _GAP for column in columns[:kept])
-        if room < _NARROWEST_NAME and any(column.interval for column in table.columns[:kept]):
-            return self.table(_without_intervals(table))
-        name_width = min(longest, max(room, _NARROWEST_NAME))
-        shown = _widened(columns[:kept], room - name_width)
-        common = _common_headings(table.columns[:kept])
-        hidden = ", ".join(map(_one_heading, table.columns[kept:]))
-        notes = [*table.notes, *([f"not shown for want of columns: {hidden}"] if hidden else [])]
-        title = self.text(BETWEEN_HEADINGS.join([table.title, *common]), "bold")
-        return [title, self._grid(table, shown, name_width, len(common)), *self.notes(notes)]
+        shown, columns, names, together = self._layout(table)
+        common = _common_headings(table.columns)
+        hidden = ", ".join(map(_one_heading, table.columns[together[-1].stop :]))
+        notes = [*shown.notes, *([f"not shown for want of columns: {hidden}"] if hidden else [])]
+        title = BETWEEN_HEADINGS.join([table.title, *common])
+        result: list[RenderableType] = []
+        for number, places in enumerate(together):
+            result += [Text(), self.text(f"{title} (continued)", "bold")] if number else [self.text(title, "bold")]
+            result += self._part(shown, columns, places, names, len(common))
+        return [*result, *self.notes(notes)]
 
-    def _grid(self, table: Table, shown: list[_GridColumn], name_width: int, common: int) -> Grid:
-        """The rows with the first columns, those that are shown, under their headings without the `common` ones."""
-        grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
-        columns = list(zip(table.columns, shown, strict=False))
-        headings = [[self._shown(table.head)], *(self._heading(one, common, found.width) for one, found in columns)]
+    def _layout(self, table: Table) -> _Way:
+        """The table as it is shown, its columns, the width of the names, and the columns of each part.
+
+        Of the ways to lay it out it is the first that shows most columns in fewest parts.
+        """
+        named = [self._shown(name) for name in (table.head, *(row.name for row in table.rows))]
+        longest = max(map(cell_len, named))
+        names = Width(min(longest, _NAME), longest)
+        narrow = Width(min(names.least, max(_NARROWEST_NAME, _longest_word(named))), longest)
+        beside = (table, self._columns(table))
+        forms = [(beside, names), (beside, narrow)]
+        if any(column.interval for column in table.columns):
+            below = (table, self._columns(table, intervals_below=True))
+            without = (shorter := _without_intervals(table), self._columns(shorter))
+            forms[1:1] = [(below, names)]
+            forms += [(below, narrow), (without, names), (without, narrow)]
+        ways = [
+            (shown, columns, width, parts(width, [column.width for column in columns], self.width))
+            for (shown, columns), width in forms
+        ]
+
+        def shortcomings(way: _Way) -> tuple[int, int, int]:
+            _, columns, width, together = way
+            each = ([columns[place].width for place in places] for places in together)
+            wanting = max(lacking(width, widths, self.width) for widths in each)
+            return wanting, len(columns) - together[-1].stop, len(together)
+
+        return min(ways, key=shortcomings)
+
+    def _columns(self, table: Table, *, intervals_below: bool = False) -> list[_GridColumn]:
+        return [self._column(table, place, intervals_below) for place in range(len(table.columns))]
+
+    def _part(
+        self, table: Table, columns: list[_GridColumn], places: range, names: Width, common: int
+    ) -> list[RenderableType]:
+        """The rows with the columns at `places` under their headings without the `common` ones."""
+        chosen = [columns[place] for place in places]
+        room = self.width - GAP * len(chosen)
+        widths = shared_out([names, *(column.width for column in chosen)], room)
+        headings = [
+            [self._shown(table.head)],
+            *(
+                self._heading(table.columns[place], common, width)
+                for place, width in zip(places, widths[1:], strict=True)
+            ),
+        ]
         height = max(map(len, headings))
-        widths = [name_width, *(column.width for column in shown)]
-        for heading, width in zip(headings, widths, strict=True):
-            lines = [""] * (height - len(heading)) + heading
-            grid.add_column(Text("\n".join(lines)), overflow="fold", width=width)
+        lines = ["\n".join([""] * (height - len(heading)) + heading) for heading in headings]
         positions = count()
+        blocks: list[RenderableType] = []
+        grid = _grid(lines, widths)
         for group, rows in grouped(table):
-            grid.add_section()
             if group:
-                grid.add_row(self.text(group, "bold"))
+                # A heading is no cell of the narrow first column: it has the whole line.
+                blocks += [grid, *([Text()] if len(blocks) else []), self.text(group, "bold")]
+                grid = _grid([], widths)
             for row, position in zip(rows, positions, strict=False):
                 name = self.text(row.name, "italic" if row.diagnostic else "")
-                grid.add_row(name, *(column.cells[position] for column in shown))
-        return grid
+                cells = [one.cell(position, width) for one, width in zip(chosen, widths[1:], strict=True)]
+                grid.add_row(name, *cells)
+        return [*blocks, grid]
 
-    def _column(self, table: Table, position: int) -> _GridColumn:
+    def _column(self, table: Table, position: int, intervals_below: bool) -> _GridColumn:
         """A column as it would stand in the table."""
         column = table.columns[position]
         found = [row.cells[position] for row in table.rows]
-        aligned = iter(self._numbers([cell for cell in found if isinstance(cell, Number)], column))
-        cells = [self.text(cell) if isinstance(cell, str) else next(aligned) for cell in found]
-        needed = max((cell_len(cell.plain) for cell in cells), default=0)
+        numbers = iter(self._numbers([cell for cell in found if isinstance(cell, Number)], column, intervals_below))
+        cells = [self.text(cell) if isinstance(cell, str) else next(numbers) for cell in found]
+        needed = max((cell_len(line) for cell in cells for line in cell.plain.split("\n")), default=0)
         titles = [self._shown(title) for title in (*column.over, column.title)]
-        words = [cell_len(word) for title in titles for word in title.split()]
-        whole = [min(cell_len(title), _SHORT_HEADING) for title in titles]
-        heading = min(max([1, *words, *whole]), _WIDEST_HEADING)
-        width = max(min(needed, _WIDEST_TEXT) if column.text else needed, heading)
-        if not column.text:
-            for cell in cells:
-                cell.pad_left(width - cell_len(cell.plain))
-        return _GridColumn(width, max(needed, width), cells)
+        whole = max([min(cell_len(title), _SHORT_HEADING) for title in titles])
+        words = max(1, _longest_word(titles))
+        folded = needed
+        if column.text:
+            folded = min(needed, max(_NARROWEST_TEXT, _longest_word(cell.plain for cell in cells)))
+        return _GridColumn(Width(max(folded, words), max(needed, words, whole)), cells, number=not column.text)
 
     def _heading(self, column: Column, skipped: int, width: int) -> list[str]:
         """The lines of a column's headings, without the `skipped` outermost ones."""
@@ -192,27 +225,31 @@ class _Page:
         lines = [line for title in titles for line in textwrap.wrap(title, width)]
         return lines if column.text else [" " * (width - cell_len(line)) + line for line in lines]
 
-    def _numbers(self, numbers: list[Number], column: Column) -> list[Text]:
+    def _numbers(self, numbers: list[Number], column: Column, intervals_below: bool) -> list[Text]:
         """Numbers under one another: digits below digits, spreads below spreads."""
         shown = [number_text(number, column) for number in numbers]
         sign, tied = self._shown("±"), self._shown("≈")
-        spreads = [f" {sign}{parts.std}" if parts.std else "" for parts in shown]
-        intervals = [f" [{parts.low}, {parts.high}]" if parts.low else "" for parts in shown]
-        values = [parts.value for parts, number in zip(shown, numbers, strict=True) if number.value is not None]
+        spreads = [f" {sign}{text.std}" if text.std else "" for text in shown]
+        intervals = [f"[{text.low}, {text.high}]" if text.low else "" for text in shown]
+        values = [text.value for text, number in zip(shown, numbers, strict=True) if number.value is not None]
         left, middle = (max(map(len, texts), default=0) for texts in (values, spreads))
         lines = []
-        for number, parts, spread, interval in zip(numbers, shown, spreads, intervals, strict=True):
+        for number, text, spread, interval in zip(numbers, shown, spreads, intervals, strict=True):
             if number.value is None:
-                lines.append(Text(self._shown(parts.value), style="dim"))
+                lines.append(Text(self._shown(text.value), style="dim"))
                 continue
             style = "bold" if "best" in number.marks else "underline" if "second" in number.marks else ""
-            line = Text(" " * (left - len(parts.value))).append(parts.value, style)
-            line.append(f"{spread.ljust(middle)}{interval}" if interval else spread, "dim")
+            line = Text(" " * (left - len(text.value))).append(text.value, style)
+            beside = interval and not intervals_below
+            line.append(f"{spread.ljust(middle)} {interval}" if beside else spread, "dim")
             lines.append(line.append(f" {tied}" if "tied" in number.marks else ""))
         defined = [line for line, number in zip(lines, numbers, strict=True) if number.value is not None]
         right = max(map(len, defined), default=0)
         for line in defined:
             line.pad_right(right - len(line))
+        if intervals_below:
+            for line, interval in zip(lines, intervals, strict=True):
+                line.append(f"\n{interval}" if interval else "", "dim")
         return lines
 
     def _shown(self, text: str) -> str:
@@ -233,14 +270,47 @@ class _GridColumn:
     """A column that is ready to be shown.
 
     Attributes:
-        width: Columns of the terminal that it takes.
-        needed: How many it would take without folding.
-        cells: One per row; numbers are filled up to the width, because rich would not keep blanks behind them.
+        width: What it takes of the terminal.
+        cells: One per row.
+        number: Whether they are numbers, which stand on the right.
     """
 
-    width: int
-    needed: int
+    width: Width
     cells: list[Text]
+    number: bool = False
+
+    def cell(self, position: int, width: int) -> Text:
+        """A row's cell; each line of numbers is filled up, because rich would not keep blanks behind them."""
+        cell = self.cells[position]
+        if not self.number:
+            return cell
+        lines = cell.split("\n")
+        for line in lines:
+            line.pad_left(width - cell_len(line.plain))
+        return Text("\n").join(lines)
+
+
+_Way = tuple[Table, list[_GridColumn], Width, list[range]]
+"""A table as it is shown, its columns, the width of the names, and the positions of the columns in each part."""
+
+
+def _grid(headings: Sequence[str], widths: Sequence[int]) -> Grid:
+    """An empty grid; without headings it goes on below another."""
+    grid = Grid(
+        box=box.SIMPLE_HEAD,
+        show_header=bool(headings),
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, GAP - 1, 0, 0),
+    )
+    for heading, width in zip(headings or [""] * len(widths), widths, strict=True):
+        grid.add_column(Text(heading), overflow="fold", width=width)
+    return grid
+
+
+def _longest_word(texts: Iterable[str]) -> int:
+    """Width of the longest word, if it is none that must be broken anyway."""
+    return max((min(cell_len(word), _LONGEST_WORD) for text in texts for word in text.split()), default=0)
 
 
 def _common_headings(columns: tuple[Column, ...]) -> list[str]:
@@ -261,24 +331,6 @@ def _without_intervals(table: Table) -> Table:
 
 def _one_heading(column: Column) -> str:
     return " ".join([*column.over, column.title])
-
-
-def _fitting(widths: list[int], room: int) -> int:
-    """How many columns, from the left, there is room for; at least one."""
-    for kept in range(len(widths), 1, -1):
-        if sum(width + _GAP for width in widths[:kept]) <= room:
-            return kept
-    return min(1, len(widths))
-
-
-def _widened(columns: list[_GridColumn], room: int) -> list[_GridColumn]:
-    """Columns whose texts are folded, with what room is left given to them, the first ones first."""
-    result = []
-    for column in columns:
-        more = max(0, min(column.needed - column.width, room))
-        room -= more
-        result.append(replace(column, width=column.width + more))
-    return result
 
 
 def _encodes(text: str, encoding: str) -> bool:

@@ -1,0 +1,145 @@
+"""What the JSON records of a store must hold before anything is read out of them: checked once, where they are read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agiqa_bench.evaluation.metrics import METRICS
+
+
+class _Record(BaseModel):
+    """What else a record holds is let through: newer versions know more."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class _Device(_Record):
+    type: str
+    name: str
+
+
+class _Commit(_Record):
+    commit: str
+    changed: bool
+
+
+class _Environment(_Record):
+    agiqa_bench: str
+    git: _Commit | None
+    python: str
+    platform: str
+    cpu_count: int | None
+    argv: list[str]
+    libraries: dict[str, str]
+    device: _Device
+
+
+class _Weights(_Record):
+    name: str
+    digest: str
+    stand_in: str
+
+
+class _Protocol(_Record):
+    dataset: str
+    annotations: str
+    split: str
+    splits_digest: str
+    seed: int
+    select: str
+    repeats: int
+    synthetic: bool
+    leaked_prompts: float
+    leaked_generators: float
+
+
+class _Part(_Record):
+    repeat: int
+    fit: int
+    test: int
+
+
+class _Row(_Record):
+    label: str
+    display: str
+    targets: list[str]
+    weights: list[_Weights]
+    diagnostic: bool
+    trainable: bool
+    selects_epoch: bool
+    citation: str
+    preset: str
+    note: str
+    skip: str | None
+    keys: dict[str, str]
+
+
+class _Request(_Record):
+    targets: list[str]
+
+
+class _Outcome(_Record):
+    failures: list[Annotated[list[str], Field(min_length=3, max_length=3)]]
+
+
+class _Plan(_Record):
+    protocol: _Protocol
+    request: _Request
+    targets: list[str]
+    dataset_title: str
+    parts: list[_Part]
+    images: str | None
+    faults: list[str]
+    methods: list[_Row]
+    unusable: dict[str, str]
+    environment: _Environment
+    outcome: _Outcome = _Outcome(failures=[])
+
+
+class _Costs(_Record):
+    fit_seconds: float
+    predict_seconds: float
+    predicted: int = Field(gt=0)
+
+
+class _Cell(_Record):
+    metrics: dict[str, dict[str, Any]]
+    costs: _Costs
+    environment: _Environment
+    precision: str
+    weights: list[_Weights]
+    started: str
+    ended: str
+
+
+def plan_fault(record: object) -> str:
+    """What is wrong with the record of a plan (see `agiqa_bench.execution.runner.describe_plan`); empty if nothing."""
+    return _fault(_Plan, record)
+
+
+def cell_fault(record: object) -> str:
+    """What is wrong with the record of a finished cell (see `CellResult.record`); empty if nothing."""
+    fault = _fault(_Cell, record)
+    if fault or not isinstance(record, dict):
+        return fault
+    for target, values in record["metrics"].items():
+        for metric in METRICS:
+            value = values.get(metric.key, "missing")
+            if value is not None and not isinstance(value, int | float):
+                return f"metrics.{target}.{metric.key}: not there"
+        if not isinstance(values.get("undefined"), dict):
+            return f"metrics.{target}.undefined: not there"
+    return ""
+
+
+def _fault(model: type[_Record], record: object) -> str:
+    try:
+        model.model_validate(record)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        what = "not there" if first["type"] == "missing" else first["msg"]
+        return f"{where}: {what}" if where else "holds something else than a record"
+    return ""

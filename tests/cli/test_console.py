@@ -1,0 +1,15 @@
+"""How wide tables may be where there is no terminal."""
+
+import io
+
+import pytest
+
+from agiqa_bench.cli.console import PIPE_WIDTH, wide_console
+
+
+@pytest.mark.parametrize(("columns", "width"), [(None, PIPE_WIDTH), ("80", 80), ("200", 200), ("", PIPE_WIDTH)])
+def test_a_pipe_is_wide_unless_somebody_says_how_wide(monkeypatch, columns, width):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    assert wide_console(file=io.StringIO()).width == width
