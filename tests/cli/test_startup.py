@@ -63,7 +63,7 @@ def test_unknown_names_are_one_line_with_a_suggestion(command):
     done = command("methods", "info", "clipscor")
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "error: unknown method 'clipscor': did you mean blipscore or clipscore or pickscore? "
+        "error: unknown method 'clipscor': did you mean clipscore or blipscore or pickscore? "
         "(see 'agiqa-bench methods list')"
     ]
     assert "Traceback" in command("methods", "info", "clipscor", "--debug").stderr

@@ -53,7 +53,7 @@ def shared_out(columns: Sequence[Width], room: int) -> list[int]:
     """The width of each column where `room`, without gaps, is to be filled: the most folded ones get more first.
 
     >>> shared_out([Width(4, 8), Width(4, 16), Width(3, 3)], 17)
-    [4, 10, 3]
+    [5, 9, 3]
     """
     widths = [column.least for column in columns]
     for _ in range(room - sum(widths)):
