@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SUFFIXES = ("svg", "png", "pdf")
 """The forms a figure can be written in. A report writes SVG and PNG; PDF is for a paper, and only from Python."""
 
-PNG_DPI = 150
+PNG_DPI = 200
 RASTER_DPI = 150
 """Pixels per inch of PNG files, and of what is rasterised inside the others: dots, which are small and many."""
 
