@@ -79,6 +79,15 @@ def test_the_same_cells_in_two_folders_are_one_row(board):
     assert len(board.entries) == 2 + 2 * 4 + 2 * 4 + 2 * 3
 
 
+def test_a_run_whose_rows_choose_no_epoch_is_named_once_under_several_selections(stored_runs, tmp_path):
+    for select in ("validation", "last"):
+        stored_runs.make_store(tmp_path / "one", methods=2, repeats=2, images=60, generators=3, select=select)
+    for plan in (tmp_path / "one" / "plans").iterdir():
+        plan.write_text(plan.read_text("utf-8").replace('"selects_epoch": true', '"selects_epoch": false'), "utf-8")
+    runs = {entry.runs for entry in read_leaderboard(tmp_path).entries}
+    assert runs == {("one",)}
+
+
 def test_numbers_are_those_of_the_cells(board, runs):
     entry = next(
         entry for entry in board.entries if entry.method.label == "Method 00" and entry.view.target == "alignment"

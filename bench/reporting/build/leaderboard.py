@@ -183,7 +183,7 @@ def _entries(found: Sequence[tuple[str, RunResults]]) -> list[Entry]:
                 same = (view, method.label, tuple(sorted(method.keys.items())), tuple(sorted(method.cells)))
                 known = entries.get(same)
                 if known is not None:
-                    entries[same] = replace(known, runs=(*known.runs, run))
+                    entries[same] = replace(known, runs=tuple(dict.fromkeys((*known.runs, run))))
                 else:
                     numbers = {metric.key: number_of(results, method, target, metric.key) for metric in METRICS}
                     entries[same] = Entry(view, results, method, numbers, (run,))
