@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from agiqa_bench.data.catalogue import open_dataset
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import AgiqaError, HiddenMOSError
 from agiqa_bench.evaluation.splits import Split, make_splits
-from agiqa_bench.execution.cell import fit_and_predict, predict, seed_everything
+from agiqa_bench.execution.cell import fit_and_predict, fit_together_and_predict, predict, seed_everything
 from agiqa_bench.execution.request import explain_validation
 from agiqa_bench.method import Context, Method, MethodConfig
 from agiqa_bench.registry import problem_with_class_data
@@ -135,6 +135,8 @@ def _score_checks(cls: type[Method], bench: Bench) -> Iterator[Check]:
     yield _run("the same seed gives the same scores", lambda: _deterministic(bench))
     yield _run("test MOS cannot be read and do not count", lambda: _blind(bench))
     yield _run("the order of samples does not matter", lambda: _order(bench))
+    if cls.trains_together > 1:
+        yield _run("a repeat learns in company what it learns alone", lambda: _company(bench))
     if cls.state is Method.state:
         yield Check("a saved model predicts the same", None, "cannot be saved")
     else:
@@ -248,6 +250,24 @@ def _order(bench: Bench) -> str:
     order = np.random.RandomState(7).permutation(len(bench.split.test))
     shuffled, _ = predict(bench.fitted[0], bench.samples().subset(bench.split.test[order]))
     return _agree(bench.reference[order], shuffled, "samples in another order")
+
+
+def _company(bench: Bench) -> str:
+    # Another place, another seed, and half the samples: so one goes on after the other has ended.
+    other = replace(bench.context, seed=bench.context.seed + 1, repeat=1)
+    splits = [bench.split, replace(bench.split, repeat=1, train=bench.split.train[::2])]
+    alone, _ = fit_and_predict(bench.cls(bench.config, other), bench.samples(), splits[1])
+    methods = [bench.method(), bench.cls(bench.config, other)]
+    together = fit_together_and_predict(methods, bench.samples(), splits)
+    for expected, found in zip((bench.reference, alone), together, strict=True):
+        if isinstance(found, Exception):
+            raise found
+        if not np.array_equal(expected, found[0]):
+            worst = float(np.max(np.abs(expected - found[0])))
+            raise Broken(
+                f"scores differ by up to {worst:.2g}: a cell that is computed again, in other company, would be another"
+            )
+    return "two repeats together give the scores of each alone to the last digit"
 
 
 def _saved(bench: Bench) -> str:

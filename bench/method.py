@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from agiqa_bench.data.samples import Samples
+from agiqa_bench.errors import AgiqaError
 from agiqa_bench.parameters import ParameterCounts, count_parameters, held_networks
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Context:
         precision: Arithmetic for networks.
         batch_size: Batch size asked for by the user; None leaves it to the method.
         seed: Seed of this cell, derived from (seed, data set, method, repeat).
+        repeat: Number of the repeat, from 0; nothing but the place in a batch of repeats may depend on it.
         shared_seed: Seed that all repeats of the method share, for what is drawn once for all of them.
         selection: How the epoch is chosen by methods that choose one.
         offline: True if the network must not be touched.
@@ -74,6 +76,7 @@ class Context:
     precision: Precision = "float32"
     batch_size: int | None = None
     seed: int = 0
+    repeat: int = 0
     shared_seed: int = 0
     selection: Selection = "validation"
     offline: bool = False
@@ -99,6 +102,8 @@ class Method(ABC):
             harness scores each image once for all repeats.
         selects_epoch: True if `fit` uses validation samples to choose an epoch; only then are they held back.
         diagnostic: True for a baseline that is there to expose what a number is worth.
+        trains_together: Number of repeats at most that `fit_together` trains in one go, because that is faster; 1 means
+            that each repeat is trained for itself.
         keeps_features: True if it computes features of all images once, for all repeats and runs: then their time is in
             the first repeat's training, or nowhere, and the time per image is without them.
         takes_python: True if it can compute in another Python interpreter, named by `--python-for NAME=PATH`.
@@ -119,6 +124,7 @@ class Method(ABC):
     trainable: ClassVar[bool] = True
     selects_epoch: ClassVar[bool] = False
     diagnostic: ClassVar[bool] = False
+    trains_together: ClassVar[int] = 1
     keeps_features: ClassVar[bool] = False
     takes_python: ClassVar[bool] = False
     groups: ClassVar[tuple[str, ...]] = ()
@@ -175,6 +181,27 @@ class Method(ABC):
             validation: Samples to choose an epoch by; given only if `selects_epoch` and the selection asks for it.
         """
         return self
+
+    @classmethod
+    def fit_together(
+        cls,
+        methods: Sequence[Self],
+        parts: Sequence[tuple[Samples, Samples | None]],
+    ) -> Sequence[AgiqaError | None]:
+        """Fit several repeats of one row of the comparison in one go; called where `trains_together` is more than 1.
+
+        Each must learn what `fit` would teach it alone, to the last digit: after a kill, or where one failed, the
+        company is another. An array with as many places as `trains_together`, in which each has that of its repeat,
+        does that (`agiqa_bench.training.loop.train_together`).
+
+        Args:
+            methods: Prepared instances that differ in their context's seed, repeat and scratch folder alone.
+            parts: What `fit` of each is to be given.
+
+        Returns:
+            For each None, or why it could not be fitted: the others are kept.
+        """
+        raise NotImplementedError(f"method '{cls.name}' sets trains_together and has no fit_together")
 
     @abstractmethod
     def predict(self, samples: Samples) -> npt.ArrayLike:

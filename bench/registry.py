@@ -254,7 +254,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def problem_with_class_data(cls: type) -> str:
-    """What is wrong with a class's `name`, `title` or `targets`, in one line; empty if nothing is."""
+    """What is wrong with a class's name, title, targets or trains_together, in one line; empty if nothing is."""
     for attribute in ("name", "title"):
         value = getattr(cls, attribute, None)
         if not isinstance(value, str) or not value:
@@ -262,6 +262,18 @@ def problem_with_class_data(cls: type) -> str:
     targets = getattr(cls, "targets", ())
     if not isinstance(targets, tuple):
         return f"class {cls.__name__} needs a tuple as its 'targets', and has {targets!r}"
+    return _problem_with_company(cls)
+
+
+def _problem_with_company(cls: type) -> str:
+    together = getattr(cls, "trains_together", 1)
+    if type(together) is not int or together < 1:
+        return f"class {cls.__name__} needs a whole number from 1 on as its 'trains_together', and has {together!r}"
+    if together > 1:
+        from agiqa_bench.method import Method
+
+        if inspect.getattr_static(cls, "fit_together", None) is inspect.getattr_static(Method, "fit_together"):
+            return f"class {cls.__name__} sets trains_together to {together} and needs a 'fit_together' of its own"
     return ""
 
 

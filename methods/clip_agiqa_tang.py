@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -14,39 +14,48 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
+import agiqa_bench.backbones.blocks
 import agiqa_bench.backbones.clip
+import agiqa_bench.backbones.vision
 import agiqa_bench.data.images
+import agiqa_bench.seeds
 import agiqa_bench.training.memory
 import agiqa_bench.training.pixels
 import agiqa_bench.training.precision
 import agiqa_bench.training.views
 from agiqa_bench.backbones.clip import ClipBackbone
+from agiqa_bench.backbones.frozen import View, stored_features
 from agiqa_bench.backbones.method import ClipConfig, ClipMethod
 from agiqa_bench.backbones.text import ContextTexts, require_plain_text
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.data.source_digest import source_digest
+from agiqa_bench.errors import AgiqaError
 from agiqa_bench.method import Context
 from agiqa_bench.training import views
 from agiqa_bench.training.learner import Learner, Shared, agreement
-from agiqa_bench.training.loop import seed_weights
-from agiqa_bench.training.loop import train as run_training
+from agiqa_bench.training.loop import seed_weights, train_together
 from agiqa_bench.training.memory import in_batches
 from agiqa_bench.training.per_target import PerTarget
-from agiqa_bench.training.pixels import open_pixels
+from agiqa_bench.training.pixels import Pixels, open_pixels
 from agiqa_bench.training.precision import arithmetic
 from agiqa_bench.training.recipe import Recipe
 from agiqa_bench.training.threads import threads_for
 from agiqa_bench.training.view_features import ViewFeatures
 
 _BEHIND_FEATURES = (
+    agiqa_bench.backbones.blocks,
     agiqa_bench.backbones.clip,
+    agiqa_bench.backbones.vision,
     agiqa_bench.data.images,
+    agiqa_bench.seeds,
     agiqa_bench.training.memory,
     agiqa_bench.training.pixels,
     agiqa_bench.training.precision,
     agiqa_bench.training.views,
 )
 """Modules whose code can change the features of a view."""
+
+_VIEWS_AT_ONCE = 128
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -65,6 +74,8 @@ class CLIPAGIQATang(ClipMethod, PerTarget):
     summary = "learnt context of six category words and a regressor on a frozen CLIP"
     targets = ("quality", "authenticity")
     selects_epoch = True
+    trains_together = 10
+    keeps_features = True
     groups = ("proposed",)
     citation = """@inproceedings{tang2024clipagiqa,
   title = {{CLIP-AGIQA}: Boosting the Performance of {AI}-Generated Image Quality Assessment with {CLIP}},
@@ -106,8 +117,59 @@ class CLIPAGIQATang(ClipMethod, PerTarget):
 
     def fit(self, train: Samples, validation: Samples | None = None) -> Self:
         """Train one model per target by SGD on the raw MOS; the epoch with the best SRCC on `validation` is kept."""
+        (failure,) = self.fit_together([self], [(train, validation)])
+        if failure is not None:
+            raise failure
+        return self
+
+    @classmethod
+    def fit_together(
+        cls, methods: Sequence[Self], parts: Sequence[tuple[Samples, Samples | None]]
+    ) -> Sequence[AgiqaError | None]:
+        """Train the models of several repeats side by side: the text tower sees the contexts of all in one pass."""
+        first, context = methods[0], methods[0].context
+        failures: list[AgiqaError | None] = [None] * len(methods)
+        for method in methods:
+            method.networks.clear()
+            method.history = []
+        with threads_for(first.clip().model):
+            views_of_all = first._view_features(parts[0][0])
+            for column, target in enumerate(context.targets):
+                going = [number for number, failure in enumerate(failures) if failure is None]
+                learners = []
+                for number in going:
+                    method, (train, validation) = methods[number], parts[number]
+                    seed_weights(method.context, target)
+                    network = method.networks[target] = method.build()
+                    held_back = None if validation is None else method._image_features(validation)
+                    learner = _RegressionLearner(network, target, train, views_of_all, validation, held_back, context)
+                    learners.append(learner)
+                outcomes = train_together(
+                    learners,
+                    [len(parts[number][0]) for number in going],
+                    first._recipe,
+                    [methods[number].context for number in going],
+                    cls.trains_together,
+                    validate=parts[0][1] is not None,
+                    name=target,
+                )
+                for number, outcome in zip(going, outcomes, strict=True):
+                    if isinstance(outcome, AgiqaError):
+                        failures[number] = outcome
+                    else:
+                        methods[number].history += [{"target": float(column)} | entry for entry in outcome]
+        return failures
+
+    def predict(self, samples: Samples) -> npt.NDArray[np.float64]:
+        """Predicted MOS of each target, float64 (n, n_targets)."""
+        with threads_for(self.clip().model):
+            features = self._image_features(samples)
+            return np.stack([_scores(self.networks[target], features) for target in self.context.targets], axis=1)
+
+    @property
+    def _recipe(self) -> Recipe:
         config = self.config
-        recipe = Recipe(
+        return Recipe(
             config.epochs,
             config.batch_size,
             config.learning_rate,
@@ -117,25 +179,6 @@ class CLIPAGIQATang(ClipMethod, PerTarget):
             warm_up_epochs=1,
             warm_up_rate=config.warm_up_rate,
         )
-        with threads_for(self.clip().model):
-            features = self._view_features(train)
-            held_back = None if validation is None else self._image_features(validation)
-            self.networks.clear()
-            self.history = []
-            for column, target in enumerate(self.context.targets):
-                seed_weights(self.context, target)
-                network = self.networks[target] = self.build()
-                learner = _RegressionLearner(network, target, train, features, validation, held_back, self.context)
-                validate = validation is not None
-                history = run_training(learner, len(train), recipe, self.context, validate=validate, name=target)
-                self.history += [{"target": float(column)} | entry for entry in history]
-        return self
-
-    def predict(self, samples: Samples) -> npt.NDArray[np.float64]:
-        """Predicted MOS of each target, float64 (n, n_targets)."""
-        with threads_for(self.clip().model):
-            features = self._image_features(samples)
-            return np.stack([_scores(self.networks[target], features) for target in self.context.targets], axis=1)
 
     def build(self) -> CategoryRegressor:
         """Context and regressor of one target."""
@@ -144,11 +187,13 @@ class CLIPAGIQATang(ClipMethod, PerTarget):
         return CategoryRegressor(clip, self.config).to(clip.device)
 
     def _image_features(self, samples: Samples) -> torch.Tensor:
-        """Features of whole images, the shorter side resized and the middle cut out, (n, width), length 1 each."""
+        """Features of whole images, the shorter side resized and the middle cut out, (n, width), length 1 each.
+
+        Those of all images of the data set are computed once, for all repeats and runs.
+        """
         clip, context = self.clip(), self.context
-        images = clip.resized(samples.images)
-        features = clip.encode_image(images, batch_size=context.batch_size, progress=context.progress)
-        return torch.from_numpy(features).to(clip.device)
+        features = stored_features(clip, samples.images, View(), context, self.name)[samples.rows]
+        return torch.from_numpy(features).to(context.device)
 
     def _view_features(self, samples: Samples) -> ViewFeatures:
         """Features of the training views of all images of the data set, shared by targets and repeats.
@@ -160,21 +205,21 @@ class CLIPAGIQATang(ClipMethod, PerTarget):
         pixels = open_pixels(everything, context.device)
         rows = np.arange(len(everything))
         preprocess = clip.resolved.preprocess
+        batch = context.batch_size or _VIEWS_AT_ONCE
 
         def encode(epoch: int) -> npt.NDArray[np.float32]:
             uniform = views.draws(context.shared_seed, epoch, rows, 23)
             boxes = views.random_resized_crops(uniform[:, :22], pixels.sizes, config.scale)
 
             def features(positions: npt.NDArray[np.int64]) -> torch.Tensor:
-                parts = [views.resized(pixels.image(int(row)), boxes[row], preprocess.size) for row in positions]
-                images = views.mirrored(torch.stack(parts), uniform[positions, 22] < 0.5)
+                shown = _shown(pixels, positions, boxes[positions], preprocess.size)
+                images = views.mirrored(shown, uniform[positions, 22] < 0.5)
                 with arithmetic(context.device, context.precision):
-                    found = clip.model.encode_image(views.normalized(images, preprocess.mean, preprocess.std))
+                    found = clip.features(views.normalized(images, preprocess.mean, preprocess.std))
                 return F.normalize(found.float(), dim=-1)
 
             what = f"encoding the views of epoch {epoch + 1}/{config.epochs}"
-            size = 4 * (context.batch_size or config.batch_size)
-            return in_batches(features, len(rows), size, context.device, context.progress, what).numpy()
+            return in_batches(features, len(rows), batch, context.device, context.progress, what).numpy()
 
         code = source_digest([Path(__file__), *(Path(str(module.__file__)) for module in _BEHIND_FEATURES)])
         parts = {
@@ -186,6 +231,7 @@ class CLIPAGIQATang(ClipMethod, PerTarget):
             "libraries": [version(library) for library in ("torch", "torchvision", "open_clip_torch", "Pillow")],
             "seed": context.shared_seed,
             "scale": config.scale,
+            "batch": batch,
             "precision": context.precision,
             "device": torch.device(context.device).type,
         }
@@ -217,12 +263,29 @@ class CategoryRegressor(nn.Module):
         """Features of the categories, each of length 1, one after another: (categories * width,)."""
         return F.normalize(self._texts.encode(self.context), dim=-1).flatten()
 
+    @staticmethod
+    def texts_of(networks: Sequence[CategoryRegressor]) -> Sequence[torch.Tensor]:
+        """`texts` of networks with the same CLIP and categories, in one pass of its text tower."""
+        contexts = [network.context for network in networks if network.context is not None]
+        if not contexts:
+            return [network.texts() for network in networks]
+        return list(F.normalize(networks[0]._texts.encode_together(contexts), dim=-1).flatten(1))
+
     def forward(self, images: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
         """Predicted MOS (n,) of image features (n, width) of length 1, with `texts`."""
         # In float32 whatever the precision: bfloat16 knows eight bits, and scores that are rounded so are tied.
         with torch.autocast(images.device.type, enabled=False):
             both = torch.cat([images, texts.float().expand(len(images), -1)], dim=1)
             return self.regressor(both)[:, 0]  # type: ignore[no-any-return]
+
+
+def _shown(pixels: Pixels, positions: npt.NDArray[np.int64], boxes: npt.NDArray[np.int64], size: int) -> torch.Tensor:
+    """A part of each image at size x size, uint8 (b, 3, size, size): all at once where that is faster."""
+    images = pixels.at_once(positions)
+    if images is not None:
+        return views.resized_batch(images, boxes, size)
+    pairs = zip(positions, boxes, strict=True)
+    return torch.stack([views.resized(pixels.image(int(position)), box, size) for position, box in pairs])
 
 
 def _scores(network: Any, features: torch.Tensor) -> npt.NDArray[np.float64]:
@@ -255,9 +318,13 @@ class _RegressionLearner(Learner):
     def shared(self) -> Shared:
         return {"texts": self.model.texts()}
 
+    @classmethod
+    def shared_of(cls, learners: Sequence[Self]) -> Sequence[Shared]:
+        return [{"texts": texts} for texts in CategoryRegressor.texts_of([learner.model for learner in learners])]
+
     def loss(self, positions: npt.NDArray[np.int64], epoch: int, shared: Shared) -> torch.Tensor:
-        features = self._features.epoch(epoch)[self._rows[positions]]
-        images = torch.from_numpy(features).to(self._device)
+        rows = torch.from_numpy(self._rows[positions]).to(self._device)
+        images = self._features.tensor(epoch, self._device)[rows]
         return F.mse_loss(self.model(images, shared["texts"]), self._mos[torch.from_numpy(positions).to(self._device)])
 
     def validate(self) -> float | None:

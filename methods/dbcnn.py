@@ -18,6 +18,7 @@ import agiqa_bench.backbones.bilinear
 import agiqa_bench.backbones.convnet
 import agiqa_bench.backbones.scnn
 import agiqa_bench.data.images
+import agiqa_bench.seeds
 import agiqa_bench.training.memory
 import agiqa_bench.training.pixels
 import agiqa_bench.training.precision
@@ -53,6 +54,7 @@ _BEHIND_FEATURES = (
     agiqa_bench.backbones.convnet,
     agiqa_bench.backbones.scnn,
     agiqa_bench.data.images,
+    agiqa_bench.seeds,
     agiqa_bench.training.memory,
     agiqa_bench.training.pixels,
     agiqa_bench.training.precision,

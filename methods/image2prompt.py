@@ -26,10 +26,12 @@ from torch.nn import functional as F
 
 from agiqa_bench.atomic import write_bytes
 from agiqa_bench.backbones.clip import IMAGE_BATCH, ClipBackbone
+from agiqa_bench.backbones.vision import is_residual
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import AgiqaError, ConfigError, DataError, WeightsUnavailableError
 from agiqa_bench.method import Context, Precision
 from agiqa_bench.training import views
+from agiqa_bench.training.checkpointing import recompute_blocks
 from agiqa_bench.training.learner import Learner, Shared
 from agiqa_bench.training.loop import train
 from agiqa_bench.training.memory import in_batches
@@ -97,6 +99,8 @@ class _PromptMatcher(Learner):
 
     def __init__(self, clip: ClipBackbone, pairs: Samples, threshold: float, context: Context) -> None:
         self.model = copy.deepcopy(clip.model.visual).requires_grad_(True)
+        if is_residual(self.model):
+            self.model.to(memory_format=torch.channels_last)  # as in IP-IQA's own network, and for the same reason
         self._preprocess, self._seed = clip.resolved.preprocess, context.seed
         texts = clip.encode_text(pairs.prompts)
         self._pixels, self._rows = open_pixels(clip.sized(pairs.images), context.device), pairs.rows
@@ -104,7 +108,7 @@ class _PromptMatcher(Learner):
 
         def cosine(positions: npt.NDArray[np.int64]) -> torch.Tensor:
             with arithmetic(context.device, context.precision):
-                features = clip.model.encode_image(self._inputs(positions))
+                features = clip.features(self._inputs(positions))
             return F.cosine_similarity(features.float(), self._texts[torch.from_numpy(positions).to(context.device)])
 
         what = "comparing images and prompts"
@@ -131,6 +135,9 @@ class _PromptMatcher(Learner):
         features = self.model(self._inputs(chosen, mirror))
         texts = self._texts[torch.from_numpy(chosen).to(self._texts.device)]
         return 1.0 - F.cosine_similarity(features.float(), texts, dim=-1).mean()
+
+    def save_memory(self) -> bool:
+        return recompute_blocks(self.model)
 
     def validate(self) -> float | None:
         return None

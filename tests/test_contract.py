@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from agiqa_bench import Method, Samples
 from agiqa_bench.contract import check_method
+from agiqa_bench.errors import TrainingError
 from agiqa_bench.registry import BUILT_IN, method_registry
 
 BUILT_INS = [entry.name for entry in method_registry().entries() if entry.origin.startswith(BUILT_IN + " ")]
@@ -158,6 +159,53 @@ class CannotBeRestored(Learns):
     restore = Method.restore
 
 
+class LeansOnOthers(Sound):
+    """What it learns is how many there are."""
+
+    trainable = True
+    trains_together = 4
+
+    @classmethod
+    def fit_together(cls, methods, parts):
+        for method in methods:
+            method.weight = float(len(methods))
+        return [None] * len(methods)
+
+    def fit(self, train, validation=None):
+        self.fit_together([self], [(train, validation)])
+        return self
+
+    def predict(self, samples):
+        return super().predict(samples) * self.weight
+
+
+class HarmsTheSecond(LeansOnOthers):
+    """The first never notices."""
+
+    @classmethod
+    def fit_together(cls, methods, parts):
+        for number, method in enumerate(methods):
+            method.weight = 1.0 + number
+        return [None] * len(methods)
+
+
+class CountsTheFirstsSamples(LeansOnOthers):
+    """Sees what the second learns from in the size of what the first does."""
+
+    @classmethod
+    def fit_together(cls, methods, parts):
+        for method in methods:
+            method.weight = float(len(parts[0][0]))
+        return [None] * len(methods)
+
+
+class AlwaysLonely(LeansOnOthers):
+    @classmethod
+    def fit_together(cls, methods, parts):
+        super().fit_together(methods, parts)
+        return [None if len(methods) == 1 else TrainingError("crowded")] * len(methods)
+
+
 class PeeksAtTest(Learns):
     """Learns from the MOS of the test samples of a target that it does not predict, too."""
 
@@ -189,6 +237,10 @@ class SaysTooMuch(Sound):
         (ForgetsToSave, "a saved model predicts the same", "a restored model's scores differ by up to"),
         (SavesNoTensors, "a saved model predicts the same", "not a tensor: weight"),
         (CannotBeRestored, "a saved model predicts the same", "method 'sound' cannot be restored"),
+        (LeansOnOthers, "a repeat learns in company what it learns alone", "a cell that is computed again"),
+        (HarmsTheSecond, "a repeat learns in company what it learns alone", "a cell that is computed again"),
+        (CountsTheFirstsSamples, "a repeat learns in company what it learns alone", "a cell that is computed again"),
+        (AlwaysLonely, "a repeat learns in company what it learns alone", "TrainingError: crowded"),
         (OddAblation, "settings refuse unknown keys and are frozen", "ablation 'without it': unknown key"),
         (SaysTooMuch, "a note is one line", "note must return one line"),
         (Loose, "settings refuse unknown keys and are frozen", "takes unknown keys"),

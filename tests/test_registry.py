@@ -91,3 +91,19 @@ def test_class_data_is_read_without_import_and_bases_are_followed(tmp_path, monk
     monkeypatch.syspath_prepend(tmp_path)
     assert literal_class_data("static_facts:Child") == {"targets": ("quality",), "title": "Child"}
     assert literal_class_data("static_facts:Absent") is None
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        ({"trains_together": 0}, "needs a whole number from 1 on as its 'trains_together', and has 0"),
+        ({"trains_together": "4"}, "needs a whole number from 1 on as its 'trains_together', and has '4'"),
+        ({"trains_together": True}, "needs a whole number from 1 on as its 'trains_together', and has True"),
+        ({"trains_together": 4}, "sets trains_together to 4 and needs a 'fit_together' of its own"),
+        ({"trains_together": 4, "fit_together": classmethod(lambda cls, methods, parts: [])}, ""),
+        ({"trains_together": 1}, ""),
+    ],
+)
+def test_what_trains_together_says_how_many_and_how(data, problem):
+    cls = type("Odd", (GeneratorMean,), data)
+    assert module.problem_with_class_data(cls) == (f"class Odd {problem}" if problem else "")

@@ -15,6 +15,7 @@ from torch import nn
 from agiqa_bench.backbones.checkpoint import inspect, one_line, read_openai
 from agiqa_bench.backbones.spec import ResolvedBackbone
 from agiqa_bench.backbones.text import can_cut, encode_tokens
+from agiqa_bench.backbones.vision import encode_image, is_plain_vit
 from agiqa_bench.errors import WeightsUnavailableError
 from agiqa_bench.method import Precision
 from agiqa_bench.training.precision import arithmetic
@@ -143,13 +144,20 @@ class ClipBackbone:
         features = np.empty((len(images), self.width), dtype=np.float32)
         for start in range(0, len(images), step):
             # Copied because a memory-mapped array is read-only, which torch does not know.
-            batch = torch.from_numpy(np.array(images[start : start + step]))
+            batch = torch.from_numpy(np.array(images[start : start + step], order="C"))
             with torch.inference_mode(), arithmetic(self.device, self._precision):
-                output = self.model.encode_image(self._normalized(batch.to(self.device)))
+                output = self.features(self._normalized(batch.to(self.device)))
             features[start : start + step] = _to_numpy(output, normalize)
             if progress:
                 progress(min(start + step, len(images)), len(images), "encoding images")
         return features
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """What the image tower makes of normalised images (n, 3, size, size): (n, width), not normalised."""
+        visual = self.model.visual
+        # Our own pass leaves out what nobody reads, and is an eighth faster.
+        found: torch.Tensor = encode_image(visual, images) if is_plain_vit(visual) else self.model.encode_image(images)
+        return found
 
     def encode_text(self, texts: Sequence[str], *, normalize: bool = True, batch_size: int | None = None) -> Features:
         """Features of texts; a text that occurs more than once is encoded once, and one that is too long is cut.

@@ -14,11 +14,13 @@ from torch.nn import functional as F
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
+import agiqa_bench.backbones.blocks
 import agiqa_bench.backbones.clip
 import agiqa_bench.backbones.vision
 import agiqa_bench.data.images
 import agiqa_bench.data.resizing
 import agiqa_bench.training.memory
+import agiqa_bench.training.pixels
 import agiqa_bench.training.precision
 import agiqa_bench.training.views
 from agiqa_bench.backbones.clip import IMAGE_BATCH, ClipBackbone, Features
@@ -33,11 +35,13 @@ from agiqa_bench.training.precision import arithmetic
 from agiqa_bench.training.views import normalized
 
 _CODE = (
+    agiqa_bench.backbones.blocks,
     agiqa_bench.backbones.clip,
     agiqa_bench.backbones.vision,
     agiqa_bench.data.images,
     agiqa_bench.data.resizing,
     agiqa_bench.training.memory,
+    agiqa_bench.training.pixels,
     agiqa_bench.training.precision,
     agiqa_bench.training.views,
 )
@@ -78,7 +82,7 @@ def encode(clip: ClipBackbone, images: Images, view: View, context: Context, met
         return _encode_any_size(clip, images, view, context, method)
     pixels = clip.resized(images)
     if view.mirrored:
-        pixels = np.ascontiguousarray(pixels[:, :, ::-1])
+        pixels = pixels[:, :, ::-1]
     return clip.encode_image(pixels, batch_size=context.batch_size, progress=context.progress)
 
 
@@ -99,6 +103,7 @@ def stored_features(clip: ClipBackbone, images: Images, view: View, context: Con
         clip.resolved.preprocess,
         view,
         context.precision,
+        context.batch_size,
         torch.device(context.device).type,
         source_digest(Path(str(file)) for file in (__file__, *(module.__file__ for module in _CODE))),
         [version(library) for library in ("torch", "torchvision", "open_clip_torch", "Pillow")],

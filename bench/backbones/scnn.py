@@ -138,7 +138,8 @@ def build_scnn(resolved: ResolvedSCNN) -> nn.Sequential:
     Raises:
         WeightsUnavailableError: The file is damaged, or is not of an S-CNN of these widths.
     """
-    features = SCNN(resolved.widths).features
+    # With the channels next to each other a step takes three quarters of the time on the CPU.
+    features = SCNN(resolved.widths).features.to(memory_format=torch.channels_last)
     if resolved.path is None:
         return features
     prefix = "features."

@@ -7,7 +7,8 @@ them to whatever is learnt.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import chain
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ import open_clip
 import torch
 from torch import nn
 
+from agiqa_bench.backbones.blocks import are_plain, layer
 from agiqa_bench.errors import ConfigError
 
 
@@ -35,7 +37,8 @@ def require_plain_text(model: nn.Module, tokenizer: Any, method: str) -> None:
     Raises:
         ConfigError: It is not.
     """
-    if not can_cut(model) or not isinstance(tokenizer, open_clip.SimpleTokenizer):
+    plain = can_cut(model) and are_plain(cast(Any, model).transformer.resblocks)
+    if not plain or not isinstance(tokenizer, open_clip.SimpleTokenizer):
         raise ConfigError(f"{method} needs a CLIP with OpenAI's kind of text tower, e.g. --backbone ViT-B-32:openai")
 
 
@@ -65,15 +68,20 @@ def encode_embeddings(
     length = embeddings.shape[1]
     hidden = embeddings + (model.positional_embedding if positions is None else positions)[:length]
     mask = model.attn_mask[:length, :length]
-    for layer, block in enumerate(model.transformer.resblocks):
-        if 1 <= layer <= len(deep):
-            prompt = deep[layer - 1]
-            shared = prompt.to(hidden.dtype).expand(len(hidden), -1, -1)
-            hidden = torch.cat([hidden[:, :1], shared, hidden[:, 1 + len(prompt) :]], dim=1)
-        hidden = block(hidden, attn_mask=mask)
+    for place, block in enumerate(model.transformer.resblocks):
+        hidden = block(_with_deep(hidden, deep, place), attn_mask=mask)
     last = model.ln_final(hidden[torch.arange(len(hidden), device=hidden.device), ends])
     features: torch.Tensor = last @ (model.text_projection if projection is None else projection)
     return features
+
+
+def _with_deep(hidden: torch.Tensor, deep: Sequence[torch.Tensor], place: int) -> torch.Tensor:
+    """The input (n, length, width) of the layer at `place`, with the deep tokens that belong to it."""
+    if not 1 <= place <= len(deep):
+        return hidden
+    prompt = deep[place - 1]
+    shared = prompt.to(hidden.dtype).expand(len(hidden), -1, -1)
+    return torch.cat([hidden[:, :1], shared, hidden[:, 1 + len(prompt) :]], dim=1)
 
 
 def encode_tokens(model: Any, tokens: torch.Tensor) -> torch.Tensor:
@@ -109,9 +117,12 @@ class ContextTexts:
 
     All stand before it (Zhou et al. 2022, equation 2) unless some are asked to stand behind (their equation 3).
 
+    The texts are encoded as one sequence: what they begin with, once, because under a causal mask it is the same in
+    every text at every layer, then the rest of each text, which sees that beginning and itself.
+
     Attributes:
         count: Number of texts.
-        length: Positions up to the last end token; nothing behind it is computed.
+        length: Positions of the longest text, up to its end token; nothing behind it is computed.
     """
 
     def __init__(
@@ -135,25 +146,57 @@ class ContextTexts:
         if self.length > limit:
             raise ConfigError(f"n_ctx={n_ctx}: '{phrases[0]}' and its context need {self.length} of {limit} tokens")
         first = n_ctx if before is None else before
+        vectors = [-1 - number for number in range(n_ctx)]  # told from tokens by their sign
+        beginning = [tokenizer.sot_token_id, *vectors[:first]]
+        rests = [[*word, *vectors[first:], tokenizer.eot_token_id] for word in words]
         device = model.positional_embedding.device
-        start, end = tokenizer.sot_token_id, tokenizer.eot_token_id
-        used = [[start, *([0] * first), *word, *([0] * (n_ctx - first)), end] for word in words]
-        rows = [row + [0] * (self.length - len(row)) for row in used]
-        with torch.no_grad():
-            self._embeddings = model.token_embedding(torch.tensor(rows, device=device))
-        places = [[place + (len(word) if place > first else 0) for place in range(1, 1 + n_ctx)] for word in words]
+        tokens = [*beginning, *chain(*rests)]
+        row = torch.tensor(tokens, device=device)
+        places = [*range(len(beginning)), *(len(beginning) + place for rest in rests for place in range(len(rest)))]
+        texts = [*[-1] * len(beginning), *(text for text, rest in enumerate(rests) for _ in rest)]
         self._model = model
-        self._places = torch.tensor(places, dtype=torch.int64, device=device)
-        self._ends = torch.tensor([len(row) - 1 for row in used], device=device)
+        with torch.no_grad():
+            self._embeddings = model.token_embedding(row.clamp_min(0))
+            self._positions = model.positional_embedding[torch.tensor(places, device=device)]
+        self._mask = _tree_mask(torch.tensor(texts, device=device))
+        self._ends = len(beginning) - 1 + torch.tensor([len(rest) for rest in rests], device=device).cumsum(0)
+        where = [place for place, token in enumerate(tokens) if token < 0]
+        self._where = torch.tensor(where, dtype=torch.int64, device=device)
+        self._vectors = torch.tensor([-1 - tokens[place] for place in where], dtype=torch.int64, device=device)
 
     def encode(self, context: torch.Tensor | None, deep: Sequence[torch.Tensor] = ()) -> torch.Tensor:
         """Features (count, embed_dim) with the vectors (k, width) that all texts share; None where k is 0.
 
         Deep tokens take the places of vectors that all stand before the phrase.
         """
-        embeddings = self._embeddings
-        if context is not None:
-            vectors = context.to(embeddings.dtype).expand(self.count, -1, -1)
-            where = self._places[..., None].expand(-1, -1, embeddings.shape[-1])
-            embeddings = embeddings.scatter(1, where, vectors)
-        return encode_embeddings(self._model, embeddings, self._ends, deep)
+        return self._encode(self._embeddings[None] if context is None else self._filled(context[None]), deep)[0]
+
+    def encode_together(self, contexts: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Features (r, count, embed_dim), not normalised, with each of r sets of vectors (k, width), in one pass."""
+        return self._encode(self._filled(torch.stack(list(contexts))), ())
+
+    def _filled(self, contexts: torch.Tensor) -> torch.Tensor:
+        """Embeddings (r, positions, width) with vectors (r, k, width) in their places."""
+        embeddings = self._embeddings.expand(len(contexts), -1, -1)
+        filled: torch.Tensor = embeddings.index_copy(1, self._where, contexts.to(embeddings.dtype)[:, self._vectors])
+        return filled
+
+    def _encode(self, embeddings: torch.Tensor, deep: Sequence[torch.Tensor]) -> torch.Tensor:
+        model, mask = self._model, self._mask
+        hidden = embeddings + self._positions
+        *blocks, last = model.transformer.resblocks
+        for place, block in enumerate(blocks):
+            hidden = layer(block, _with_deep(hidden, deep, place), mask=mask)
+        hidden = layer(last, _with_deep(hidden, deep, len(blocks)), mask=mask[self._ends], wanted=self._ends)
+        features: torch.Tensor = model.ln_final(hidden) @ model.text_projection
+        return features
+
+
+def _tree_mask(texts: torch.Tensor) -> torch.Tensor:
+    """What is added to the attention of positions, given the text of each; -1: of all: 0 for what one sees, else -inf.
+
+    A position sees those before it that belong to all texts or to its own.
+    """
+    order = torch.arange(len(texts), device=texts.device)
+    sees = (order <= order[:, None]) & ((texts < 0) | (texts == texts[:, None]))
+    return torch.zeros(sees.shape, device=texts.device).masked_fill(~sees, -torch.inf)

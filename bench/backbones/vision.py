@@ -14,6 +14,7 @@ from open_clip.transformer import VisionTransformer
 from torch import nn
 from torch.nn import functional as F
 
+from agiqa_bench.backbones.blocks import are_plain, layer
 from agiqa_bench.errors import ConfigError
 
 RESIDUAL_STRIDE = 32
@@ -27,7 +28,7 @@ def is_plain_vit(visual: nn.Module) -> bool:
         and visual.pool_type == "tok"
         and visual.attn_pool is None
         and isinstance(visual.proj, nn.Parameter)
-        and visual.transformer.batch_first
+        and are_plain(visual.transformer.resblocks)
     )
 
 
@@ -54,15 +55,18 @@ def encode_image(visual: Any, images: torch.Tensor, prompts: Sequence[torch.Tens
     Returns:
         (n, embed_dim), not normalised.
     """
-    hidden = _patch_tokens(visual, images)
-    if prompts:
-        hidden = torch.cat([hidden, prompts[0].to(hidden.dtype).expand(len(hidden), -1, -1)], dim=1)
-    hidden = visual.ln_pre(hidden)
+    hidden = visual.ln_pre(_patch_tokens(visual, images))
+    # Tokens that the next layer replaces are seen in their own layer, and nothing reads what it makes of them.
+    replaced = [visual.ln_pre(prompts[0]), *prompts[1:]] if prompts else []
     *blocks, last = visual.transformer.resblocks
-    for layer, block in enumerate(blocks):
-        hidden = block(_with_prompt(hidden, prompts, layer))
-    pooled = _class_token(last, _with_prompt(hidden, prompts, len(blocks)))
-    features: torch.Tensor = visual.ln_post(pooled) @ visual.proj
+    for place, block in enumerate(blocks):
+        prompt = replaced[place] if place < len(replaced) else None
+        if prompt is not None and place + 1 == len(replaced):
+            hidden, prompt = torch.cat([hidden, prompt.to(hidden.dtype).expand(len(hidden), -1, -1)], dim=1), None
+        hidden = layer(block, hidden, prompt)
+    prompt = replaced[len(blocks)] if len(replaced) > len(blocks) else None
+    pooled = layer(last, hidden, prompt, wanted=slice(1))
+    features: torch.Tensor = visual.ln_post(pooled[:, 0]) @ visual.proj
     return features
 
 
@@ -72,21 +76,6 @@ def _patch_tokens(visual: Any, images: torch.Tensor) -> torch.Tensor:
     first = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
     tokens: torch.Tensor = torch.cat([first, patches], dim=1) + visual.positional_embedding.to(patches.dtype)
     return tokens
-
-
-def _with_prompt(hidden: torch.Tensor, prompts: Sequence[torch.Tensor], layer: int) -> torch.Tensor:
-    if not 1 <= layer < len(prompts):
-        return hidden
-    prompt = prompts[layer]
-    return torch.cat([hidden[:, : -len(prompt)], prompt.to(hidden.dtype).expand(len(hidden), -1, -1)], dim=1)
-
-
-def _class_token(block: Any, hidden: torch.Tensor) -> torch.Tensor:
-    """The class token (n, width) behind the last layer; nothing reads the others, so they are not computed."""
-    normal = block.ln_1(hidden)
-    first = hidden[:, :1] + block.ls_1(block.attention(normal[:, :1], normal, normal))
-    both: torch.Tensor = first + block.ls_2(block.mlp(block.ln_2(first)))
-    return both[:, 0]
 
 
 def feature_map(visual: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:

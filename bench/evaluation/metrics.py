@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from agiqa_bench.errors import PredictionError
+from agiqa_bench.evaluation.correlations import Vector, constant, krcc, plcc, srcc, undefined_reason, vectors
 
-Vector = npt.NDArray[np.float64]
 Metric = Callable[[npt.ArrayLike, npt.ArrayLike], float | None]
 
-ROUNDING = 1e-13
-"""Values whose distance from their mean, relative to it, is below this count as equal; scipy's own limit for PLCC."""
 MIN_FIT = 5
 """Fewest images for a fit with four parameters."""
 MAX_EVALUATIONS = 10_000
@@ -118,81 +116,6 @@ class WithinDetail(TypedDict):
     reason: str
 
 
-def undefined_reason(scores: npt.ArrayLike, mos: npt.ArrayLike) -> str:
-    """Why no correlation of these is defined, in one line; empty if it is.
-
-    Raises:
-        PredictionError: As `srcc`.
-    """
-    x, y = _vectors(scores, mos)
-    if x.size < 2:
-        return f"a correlation needs at least 2 images, there are {x.size}"
-    if _constant(x):
-        return "the scores do not vary"
-    return "the MOS do not vary" if _constant(y) else ""
-
-
-def _vectors(scores: npt.ArrayLike, mos: npt.ArrayLike) -> tuple[Vector, Vector]:
-    x, y = np.asarray(scores, dtype=np.float64), np.asarray(mos, dtype=np.float64)
-    if x.ndim != 1 or x.shape != y.shape:
-        raise PredictionError(f"scores {x.shape} and MOS {y.shape} must be two vectors of one length")
-    for name, values in (("scores", x), ("MOS", y)):
-        bad = np.flatnonzero(~np.isfinite(values))
-        if bad.size:
-            raise PredictionError(f"{bad.size} of {values.size} {name} are not finite numbers, the first at {bad[0]}")
-    return x, y
-
-
-def _constant(values: Vector) -> bool:
-    """Whether values are equal, or differ by rounding only: their ranks and correlations would be noise."""
-    if np.all(values == values[0]):
-        return True
-    with np.errstate(over="ignore"):
-        mean = values.mean()
-        return bool(np.linalg.norm(values - mean) < ROUNDING * abs(mean))
-
-
-def _correlation(compute: Callable[[Vector, Vector], Any], scores: npt.ArrayLike, mos: npt.ArrayLike) -> float | None:
-    x, y = _vectors(scores, mos)
-    if undefined_reason(x, y):
-        return None
-    with np.errstate(all="ignore"):  # numbers near the limits of float64 end as NaN, which becomes None here
-        value = float(compute(x, y))
-    return value if np.isfinite(value) else None
-
-
-def srcc(scores: npt.ArrayLike, mos: npt.ArrayLike) -> float | None:
-    """Spearman's rank correlation, ties averaged: `scipy.stats.spearmanr`.
-
-    Args:
-        scores: Finite scores (n,), higher is better.
-        mos: Finite MOS (n,).
-
-    Returns:
-        A value in [-1, 1], or None where it is not defined; see `undefined_reason`.
-
-    Raises:
-        PredictionError: The shapes differ, or a value is not a finite number.
-    """
-    from scipy.stats import spearmanr
-
-    return _correlation(lambda x, y: spearmanr(x, y).statistic, scores, mos)
-
-
-def plcc(scores: npt.ArrayLike, mos: npt.ArrayLike) -> float | None:
-    """Pearson's linear correlation: `scipy.stats.pearsonr`; arguments, result and errors as `srcc`."""
-    from scipy.stats import pearsonr
-
-    return _correlation(lambda x, y: pearsonr(x, y).statistic, scores, mos)
-
-
-def krcc(scores: npt.ArrayLike, mos: npt.ArrayLike) -> float | None:
-    """Kendall's rank correlation, tau-b: `scipy.stats.kendalltau`; arguments, result and errors as `srcc`."""
-    from scipy.stats import kendalltau
-
-    return _correlation(lambda x, y: kendalltau(x, y, variant="b").statistic, scores, mos)
-
-
 @dataclass(frozen=True)
 class LogisticFit:
     """The 4-parameter logistic f(s) = (b1 - b2) / (1 + exp(-(s - b3) / |b4|)) + b2 of VQEG's reports.
@@ -247,7 +170,7 @@ def fit_logistic(scores: npt.ArrayLike, mos: npt.ArrayLike) -> LogisticFit | Non
     """
     from scipy.optimize import least_squares
 
-    x, y = _vectors(scores, mos)
+    x, y = vectors(scores, mos)
     if x.size < MIN_FIT or undefined_reason(x, y):
         return None
 
@@ -275,12 +198,12 @@ def plcc_fitted(scores: npt.ArrayLike, mos: npt.ArrayLike) -> float | None:
         A value in [-1, 1], negative where the fit falls with the score: the mapping may bend a method's scale, but a
         method that ranks the wrong way round must not gain by it. None where there is no fit, or a constant one.
     """
-    return _after_fit(*_vectors(scores, mos))[0]
+    return _after_fit(*vectors(scores, mos))[0]
 
 
 def rmse_fitted(scores: npt.ArrayLike, mos: npt.ArrayLike) -> float | None:
     """Root mean square error, in units of MOS, after `fit_logistic`; None where there is no fit; as `srcc` else."""
-    return _after_fit(*_vectors(scores, mos))[1]
+    return _after_fit(*vectors(scores, mos))[1]
 
 
 def _after_fit(scores: Vector, mos: Vector) -> tuple[float | None, float | None]:
@@ -316,11 +239,11 @@ def within(
     Raises:
         PredictionError: As `srcc`, or there are not n labels.
     """
-    x, y = _vectors(scores, mos)
+    x, y = vectors(scores, mos)
     total, detail = 0.0, WithinDetail(labels=0, rows=0, left_out=0, flat=0, reason="")
     by_label = _rows_by_label(labels, x.size)
     for rows in by_label.values():
-        if rows.size < 2 or _constant(y[rows]):
+        if rows.size < 2 or constant(y[rows]):
             detail["left_out"] += 1
             continue
         value = metric(x[rows], y[rows])
@@ -361,7 +284,7 @@ def evaluate(scores: npt.ArrayLike, mos: npt.ArrayLike, generators: Sequence[str
     Raises:
         PredictionError: As `within`.
     """
-    x, y = _vectors(scores, mos)
+    x, y = vectors(scores, mos)
     fitted, rmse = _after_fit(x, y)
     by_generator, generator_detail = within(x, y, generators, kind="generator")
     by_prompt, prompt_detail = within(x, y, prompts, kind="prompt")

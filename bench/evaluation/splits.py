@@ -194,7 +194,8 @@ def _divide(units: Sequence[str], share: float) -> tuple[Sequence[str], Sequence
 
 def column(table: pd.DataFrame, name: str) -> list[str]:
     """A column of the sample table as text, one entry per row."""
-    return [str(value) for value in table[name]]
+    # In one piece: a column of pandas hands out single texts slowly, and every split asks for several columns.
+    return list(map(str, table[name].to_numpy(dtype=object)))
 
 
 def _refuse_images_of_two_groups(table: pd.DataFrame, dataset: str) -> None:

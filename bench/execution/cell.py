@@ -6,7 +6,8 @@ import logging
 import random
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ class Costs:
     """What a cell cost.
 
     Attributes:
-        fit_seconds: Wall time of `fit`.
+        fit_seconds: Wall time of `fit`; of repeats that were trained together, the equal share of one.
         predict_seconds: Wall time of `predict`.
         predicted: Number of samples that were scored in that time.
         peak_device_bytes: Peak memory on the CUDA device; None on the CPU.
@@ -38,6 +39,7 @@ class Costs:
         host_bytes_before: Resident memory of the process when the cell began; None likewise.
         parameters: Of the networks that it computed with; None if there is no such number.
         trainable_parameters: Those of them that were learnt; None likewise. See `Method.parameter_counts`.
+        trained_together: Number of repeats that were trained in one go, this one among them.
     """
 
     fit_seconds: float
@@ -48,9 +50,17 @@ class Costs:
     parameters: int | None = None
     trainable_parameters: int | None = None
     host_bytes_before: int | None = None
+    trained_together: int = 1
 
 
-def fit_and_predict(method: Method, samples: Samples, split: Split) -> tuple[npt.NDArray[np.float64], Costs]:
+Result = tuple[npt.NDArray[np.float64], Costs]
+"""Scores of the test rows, float64 (n_test, n_targets), higher is better, and what they cost."""
+
+_Parts = tuple[Samples, Samples | None]
+"""What `fit` is given."""
+
+
+def fit_and_predict(method: Method, samples: Samples, split: Split) -> Result:
     """Run one repeat of a trained method.
 
     Args:
@@ -58,28 +68,80 @@ def fit_and_predict(method: Method, samples: Samples, split: Split) -> tuple[npt
         samples: All rows of the data set.
         split: The repeat's rows.
 
-    Returns:
-        Scores of the test rows, float64 (n_test, n_targets), higher is better.
-
     Raises:
         PredictionError: The scores are not finite numbers of the right shape.
+        Exception: Whatever else the method raises.
     """
-    context = method.context
-    seed_everything(context.seed, type(method))
-    train_rows, validation_rows = split.training(context.selection, selects_epoch=method.selects_epoch)
-    train = samples.subset(train_rows)
-    validation = None if validation_rows is None else samples.subset(validation_rows)
+
+    def alone(methods: Sequence[Method], parts: Sequence[_Parts]) -> Sequence[None]:
+        method.fit(*parts[0])
+        return [None] * len(methods)
+
+    (result,) = _fit_and_predict([method], samples, [split], alone)
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def fit_together_and_predict(
+    methods: Sequence[Method], samples: Samples, splits: Sequence[Split]
+) -> list[Result | Exception]:
+    """Run several repeats of a method that trains them together.
+
+    Args:
+        methods: Fresh instances, one per repeat; fitted when this returns.
+        samples: All rows of the data set.
+        splits: Each repeat's rows.
+
+    Returns:
+        For each repeat scores and costs, or what its own training or prediction raised.
+
+    Raises:
+        Exception: Whatever else the method raises.
+    """
+    return _fit_and_predict(methods, samples, splits, type(methods[0]).fit_together)
+
+
+def _fit_and_predict(
+    methods: Sequence[Method],
+    samples: Samples,
+    splits: Sequence[Split],
+    fit: Callable[[Sequence[Any], Sequence[_Parts]], Sequence[Exception | None]],
+) -> list[Result | Exception]:
+    cls, context = type(methods[0]), methods[0].context
+    found: list[tuple[npt.NDArray[np.float64], float] | Exception] = []
     with repeatable(context.device, wanted=context.deterministic):
-        method.prepare()
+        for method in methods:
+            # One that is alone may draw from the global generators in `fit` and `predict` too.
+            seed_everything(method.context.seed, cls)
+            method.prepare()
         with PeakMemory(context.device) as memory:
             started = time.perf_counter()
-            method.fit(train, validation)
-            fitted = time.perf_counter()
-            scores, predict_seconds = predict(method, samples.subset(split.test))
-    return scores, _costs(method, fitted - started, predict_seconds, len(split.test), memory)
+            failures = fit(methods, [_to_learn_from(*each, samples) for each in zip(methods, splits, strict=True)])
+            share = (time.perf_counter() - started) / len(methods)
+            for method, split, failure in zip(methods, splits, failures, strict=True):
+                try:
+                    found.append(failure or predict(method, samples.subset(split.test)))
+                except Exception as error:  # noqa: BLE001 - it fails this repeat, whatever it is, and no other
+                    found.append(error)
+    results: list[Result | Exception] = []
+    for method, each in zip(methods, found, strict=True):
+        if isinstance(each, Exception):
+            results.append(each)
+        else:
+            scores, seconds = each
+            costs = _costs(method, share, seconds, len(scores), memory)
+            results.append((scores, replace(costs, trained_together=len(methods))))
+    return results
 
 
-def score_all(method: Method, samples: Samples) -> tuple[npt.NDArray[np.float64], Costs]:
+def _to_learn_from(method: Method, split: Split, samples: Samples) -> _Parts:
+    """The training and validation samples of a repeat, as the selection asks for them."""
+    train, validation = split.training(method.context.selection, selects_epoch=method.selects_epoch)
+    return samples.subset(train), None if validation is None else samples.subset(validation)
+
+
+def score_all(method: Method, samples: Samples) -> Result:
     """Score every row of a data set with a zero-shot method; float64 (n, n_targets), higher is better."""
     context = method.context
     seed_everything(context.seed, type(method))

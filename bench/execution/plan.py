@@ -187,13 +187,17 @@ class Plan:
         for method in self.methods:
             for cell in method.cells:
                 if cell.result is None:
-                    cell.result = store.find_cell(method.label, cell.repeat, cell.key)
-                    if cell.result is not None and self.wants_model(method) and not cell.result.asked_for_model:
-                        cell.result, method.without_model = None, True
+                    self.find_result(store, method, cell)
             for cell in method.missing[:1]:
                 other = store.find_other_cell(method.label, cell.repeat, cell.key)
                 if other is not None:
                     method.changed = tuple(changed_components(other["components"], cell.components))
+
+    def find_result(self, store: Store, method: PlannedMethod, cell: PlannedCell) -> None:
+        """Look up whether a cell is finished, and has the model that is wanted."""
+        cell.result = store.find_cell(method.label, cell.repeat, cell.key)
+        if cell.result is not None and self.wants_model(method) and not cell.result.asked_for_model:
+            cell.result, method.without_model = None, True
 
 
 def cell_seed(plan: Plan, method: PlannedMethod, repeat: int) -> int:
@@ -208,7 +212,7 @@ def shared_seed(plan: Plan, cls: type[Method]) -> int:
 
 def cell_context(plan: Plan, method: PlannedMethod, cell: PlannedCell, scratch: Path | None) -> Context:
     """The method's context with what belongs to one cell."""
-    return replace(method.context, seed=cell_seed(plan, method, cell.repeat), scratch=scratch)
+    return replace(method.context, seed=cell_seed(plan, method, cell.repeat), repeat=cell.repeat, scratch=scratch)
 
 
 def _images_of(dataset: Dataset, step: Callable[[int, int, str], None] | None = None) -> ImageCache:

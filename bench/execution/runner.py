@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
@@ -22,7 +22,7 @@ from agiqa_bench.execution.provenance import environment, now
 from agiqa_bench.execution.request import RunRequest
 from agiqa_bench.execution.stopping import EXIT_CODE, Terminated, sigterm_as_ctrl_c
 from agiqa_bench.execution.store import Store
-from agiqa_bench.execution.tasks import Task, TaskResult, execute, tasks_of
+from agiqa_bench.execution.tasks import Task, TaskResult, execute, left_of, tasks_of
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Outcome:
 
     Attributes:
         computed: Cells computed by this command.
-        reused: Cells that were already in the store.
+        reused: Cells that were already in the store, or that another process has stored meanwhile.
         failures: (label, what, one line) of each failed task.
         interrupted: True after Ctrl-C or SIGTERM.
         terminated: True after SIGTERM.
@@ -72,11 +72,11 @@ def run(plan: Plan, store: Store, watcher: Watcher, jobs: int = 1) -> Outcome:
             plan.decode_images()
         for result in results:
             task = result.task
-            if result.error is None:
-                outcome.computed += len(task.repeats)
-            else:
-                outcome.failures.append((task.label, task.what, result.error))
-            watcher.finish(task.label, task.what, result.seconds, cells=len(task.repeats), error=result.error)
+            outcome.computed += result.computed
+            outcome.reused += result.reused
+            outcome.failures += [(task.label, what, line) for what, line in result.failures]
+            what, line = result.failures[0] if result.failures else (task.what, None)
+            watcher.finish(task.label, what, result.seconds, cells=len(task.repeats), error=line)
     except KeyboardInterrupt as stop:
         outcome.interrupted, outcome.terminated = True, isinstance(stop, Terminated)
     plan.find_results(store)
@@ -94,8 +94,34 @@ def _in_this_process(plan: Plan, store: Store, watcher: Watcher, tasks: list[Tas
 def _in_processes(plan: Plan, store: Store, tasks: list[Task], jobs: int) -> Iterator[TaskResult]:
     if not tasks:
         return
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = _threads(plan, jobs)
+    lost = yield from _in_workers(plan, store, tasks, jobs, threads)
+    if len(tasks) > 1:
+        # One dead worker takes the whole pool with it: those that did not get their turn get it now, one at a time.
+        again, lost = lost, []
+        for task in again:
+            left = yield from _without_stored(plan, store, task)
+            lost += yield from _in_workers(plan, store, left, 1, threads)
+    for task in lost:
+        for left_over in (yield from _without_stored(plan, store, task)):
+            yield _died(plan, store, left_over)
+
+
+def _threads(plan: Plan, jobs: int) -> int:
+    """Threads of each of the workers that can be busy at once.
+
+    Finished cells count: rounding may depend on the number, and a run that goes on must end as an undisturbed one.
+    """
+    return max(1, (os.cpu_count() or 1) // min(jobs, len(tasks_of(plan, finished=True))))
+
+
+def _in_workers(
+    plan: Plan, store: Store, tasks: list[Task], jobs: int, threads: int
+) -> Generator[TaskResult, None, list[Task]]:
+    """Do tasks in processes of their own; returns those that were lost because a process died."""
     lost: list[Task] = []
+    if not tasks:
+        return lost
     # Whatever ends a worker, its temporary files end with this folder.
     with tempfile.TemporaryDirectory(prefix="agiqa-workers-", ignore_cleanup_errors=True) as temporary:
         # spawn: a forked child would inherit torch's threads and locks in an unknown state.
@@ -114,19 +140,27 @@ def _in_processes(plan: Plan, store: Store, tasks: list[Task], jobs: int) -> Ite
                     lost.append(waiting[future])
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-    # One dead worker takes the whole pool with it: those that did not get their turn get it now, one at a time.
-    for task in lost:
-        yield from _in_processes(plan, store, [task], 1) if len(tasks) > 1 else [_died(plan, store, task)]
+    return lost
+
+
+def _without_stored(plan: Plan, store: Store, task: Task) -> Generator[TaskResult, None, list[Task]]:
+    """Count what a worker stored before it died; returns what is left of its task, if anything is."""
+    _, cells = left_of(plan, store, task)
+    left = tuple(cell.repeat for cell in cells)
+    stored = tuple(repeat for repeat in task.repeats if repeat not in left)
+    if stored:
+        yield TaskResult(Task(task.label, stored), len(stored), (), 0.0)
+    return [Task(task.label, left)] if left else []
 
 
 def _died(plan: Plan, store: Store, task: Task) -> TaskResult:
     """Record that a worker process died over a task, which it could not do itself."""
     line = "its worker process died (out of memory?): try fewer --jobs"
     method = next(method for method in plan.methods if method.label == task.label)
-    key = method.score_key or next(cell.key for cell in method.cells if cell.repeat == task.repeats[0])
-    what = "scores" if method.score_key else f"{task.repeats[0]:02d}"
-    store.write_failure(task.label, what, key, {"error": "WorkerDied", "line": line, "time": now()})
-    return TaskResult(task, line, 0.0)
+    keys = {f"{cell.repeat:02d}": cell.key for cell in method.cells if cell.repeat in task.repeats}
+    for what, key in {"scores": method.score_key}.items() if method.score_key else keys.items():
+        store.write_failure(task.label, what, key, {"error": "WorkerDied", "line": line, "time": now()})
+    return TaskResult(task, 0, ((task.what, line),), 0.0)
 
 
 _worker_plan: Plan | None = None

@@ -34,7 +34,8 @@ import numpy.typing as npt
 from agiqa_bench import atomic
 from agiqa_bench.data.dataset import REQUIRED_COLUMNS
 from agiqa_bench.errors import StoreError
-from agiqa_bench.execution.records import cell_fault, plan_fault
+from agiqa_bench.execution.cell_files import checksums, damage, read_cell, read_record, write_json_file
+from agiqa_bench.execution.records import plan_fault
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,7 +126,7 @@ class Store:
 
     def cell_folder(self, label: str, repeat: int, key: str) -> Path:
         """Where a cell lies once it is finished."""
-        return self.root / "cells" / slug(label) / f"{repeat:02d}-{key[:_KEY_LENGTH]}"
+        return Path(self.root, "cells", slug(label), f"{repeat:02d}-{key[:_KEY_LENGTH]}")
 
     def find_cell(self, label: str, repeat: int, key: str, *, with_model: bool = True) -> CellResult | None:
         """The finished cell with this key, or None.
@@ -138,7 +139,7 @@ class Store:
                 gigabytes of them would take minutes.
         """
         folder = self.cell_folder(label, repeat, key)
-        record, fault = _read_cell(folder, key, with_model=with_model)
+        record, fault = read_cell(folder, key, with_model=with_model)
         return None if record is None or fault else CellResult(record, folder)
 
     def cell_damage(self, label: str, repeat: int, key: str) -> str:
@@ -150,7 +151,7 @@ class Store:
         folder = self.cell_folder(label, repeat, key)
         if not folder.is_dir():
             return ""
-        _, fault = _read_cell(folder, key, with_model=False)
+        _, fault = read_cell(folder, key, with_model=False)
         return f"{folder.relative_to(self.root).as_posix()}/{fault}" if fault else ""
 
     def has_cell(self, label: str, repeat: int, key: str) -> bool:
@@ -198,11 +199,11 @@ class Store:
         with atomic.new_directory(folder) as new:
             predictions.to_parquet(new / "predictions.parquet", index=False)
             if history:
-                _dump(new / "history.json", history)
+                write_json_file(new / "history.json", history)
             if save_model is not None:
                 record = record | {"model": save_model(new).name}
-            record = record | {"key": key, "files": _checksums(new)}
-            _dump(new / "cell.json", record)
+            record = record | {"key": key, "files": checksums(new)}
+            write_json_file(new / "cell.json", record)
         self.failure_file(label, f"{repeat:02d}", key).unlink(missing_ok=True)
         scratch = self.scratch_folder(label, key)
         shutil.rmtree(scratch, ignore_errors=True)
@@ -221,8 +222,8 @@ class Store:
         import pandas as pd
 
         folder = self.scores_folder(label, key)
-        record = _read_record(folder / "score.json", key)
-        if record is None or _damage(folder, record):
+        record = read_record(folder / "score.json", key)
+        if record is None or damage(folder, record):
             return None
         return pd.read_parquet(folder / "scores.parquet").to_numpy(dtype=np.float64), record
 
@@ -238,7 +239,7 @@ class Store:
 
         with atomic.new_directory(self.scores_folder(label, key)) as new:
             pd.DataFrame(scores, columns=list(targets)).to_parquet(new / "scores.parquet", index=False)
-            _dump(new / "score.json", record | {"key": key, "files": _checksums(new)})
+            write_json_file(new / "score.json", record | {"key": key, "files": checksums(new)})
         self.failure_file(label, "scores", key).unlink(missing_ok=True)
 
     # Failures and scratch
@@ -336,6 +337,7 @@ class Store:
         return plans
 
 
+@lru_cache(maxsize=1024)
 def slug(label: str) -> str:
     """A label as a folder name: readable, safe on every file system, and unique by a hash where letters were lost.
 
@@ -348,55 +350,3 @@ def slug(label: str) -> str:
     if kept == label and not label.startswith(".") and len(label) <= 64:
         return label
     return f"{kept[:48]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
-
-
-def _dump(file: Path, value: Any) -> None:
-    file.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n", "utf-8")
-
-
-def _checksums(folder: Path) -> dict[str, str]:
-    return {file.name: _digest(file) for file in sorted(folder.iterdir())}
-
-
-def _digest(file: Path) -> str:
-    status = file.stat()
-    return _sha256(file, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=10_000)
-def _sha256(file: Path, size: int, changed: int) -> str:  # noqa: ARG001 - what tells one content from the next
-    """SHA-256 (hex) of a file; a command looks at its cells several times, and models are large."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _read_cell(folder: Path, key: str, *, with_model: bool) -> tuple[dict[str, Any] | None, str]:
-    """The record of a cell, and what is wrong with the cell; (None, "") if it is not there."""
-    record = _read_record(folder / "cell.json", key)
-    if record is None:
-        return None, "cell.json is missing or damaged" if folder.is_dir() else ""
-    if fault := cell_fault(record):
-        return record, f"cell.json is of another version ({fault})"
-    return record, _damage(folder, record, unread=None if with_model else record.get("model"))
-
-
-def _damage(folder: Path, record: dict[str, Any], unread: str | None = None) -> str:
-    """The first file of a cell that is not as it was written; a damaged cell is computed again, never used.
-
-    The content of the file `unread` is taken on trust.
-    """
-    files: dict[str, str] = record.get("files", {})
-    for name, checksum in files.items():
-        if not (folder / name).is_file():
-            return f"{name} is missing"
-        if name != unread and _digest(folder / name) != checksum:
-            return f"{name} is not as it was written"
-    return ""
-
-
-def _read_record(file: Path, key: str) -> dict[str, Any] | None:
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # not there, or damaged: computed again
-        return None
-    return record if isinstance(record, dict) and record.get("key") == key else None

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,9 @@ Step = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Task:
-    """What one worker does at a time: a repeat of a trained method, or all missing repeats of a zero-shot one.
+    """What one worker does at a time.
+
+    A repeat of a trained method, several of a method that trains them together, or all missing ones of a zero-shot one.
 
     Attributes:
         label: The planned method.
@@ -51,25 +54,37 @@ class TaskResult:
     """How a task ended.
 
     Attributes:
-        error: One line that says why it failed; None if its cells are stored.
+        computed: Number of cells that were stored.
+        failures: What failed and one line that says why: the whole task, or single repeats of it.
         seconds: Wall time.
+        reused: Number of cells that another process had stored since the plan was made.
     """
 
     task: Task
-    error: str | None
+    computed: int
+    failures: tuple[tuple[str, str], ...]
     seconds: float
+    reused: int = 0
 
 
-def tasks_of(plan: Plan) -> list[Task]:
-    """The tasks that are left, in the plan's order."""
+def tasks_of(plan: Plan, *, finished: bool = False) -> list[Task]:
+    """The tasks that are left, in the plan's order; with `finished` those that were done before too."""
     tasks: list[Task] = []
     for method in plan.methods:
-        repeats = [cell.repeat for cell in method.missing]
-        if method.score_key is not None:
-            tasks.extend([Task(method.label, tuple(repeats))] if repeats else [])
-        else:
-            tasks.extend(Task(method.label, (repeat,)) for repeat in repeats)
+        repeats = [cell.repeat for cell in (method.cells if finished else method.missing)]
+        size = method.cls.trains_together if method.score_key is None else 1 + max(repeats, default=0)
+        groups = groupby(repeats, lambda repeat, size=size: repeat // size)  # type: ignore[misc]
+        tasks += [Task(method.label, tuple(group)) for _, group in groups]
     return tasks
+
+
+def left_of(plan: Plan, store: Store, task: Task) -> tuple[PlannedMethod, list[PlannedCell]]:
+    """The task's method and those of its cells that are not in the store now, which may be fewer than planned."""
+    method = next(method for method in plan.methods if method.label == task.label)
+    wanted = [cell for cell in method.cells if cell.repeat in task.repeats]
+    for cell in wanted:
+        plan.find_result(store, method, cell)
+    return method, [cell for cell in wanted if cell.result is None]
 
 
 def execute(plan: Plan, store: Store, task: Task, step: Step) -> TaskResult:
@@ -79,19 +94,24 @@ def execute(plan: Plan, store: Store, task: Task, step: Step) -> TaskResult:
         StoreError: Results cannot be written: the run cannot go on.
     """
     started = time.perf_counter()
-    method = next(method for method in plan.methods if method.label == task.label)
-    wanted = [cell for cell in method.cells if cell.repeat in task.repeats]
-    try:
-        if method.score_key is not None:
-            _run_zero_shot(plan, store, method, wanted, step)
-        else:
-            for cell in wanted:
-                _run_trained(plan, store, method, cell, step)
-    except _Failed as failed:
-        what, key = ("scores", method.score_key) if method.score_key else (f"{wanted[0].repeat:02d}", wanted[0].key)
-        store.write_failure(method.label, what, str(key), failed.record | {"method": method.label, "what": task.what})
-        return TaskResult(task, failed.line, time.perf_counter() - started)
-    return TaskResult(task, None, time.perf_counter() - started)
+    method, wanted = left_of(plan, store, task)
+    reused = len(task.repeats) - len(wanted)
+    if not wanted:
+        return TaskResult(task, 0, (), time.perf_counter() - started, reused)
+    failures: list[tuple[str, str]] = []
+    if method.score_key is not None:
+        attempts = [(task.what, "scores", method.score_key, _run_zero_shot(plan, store, method, wanted, step))]
+    else:
+        attempts = [
+            (f"repeat {cell.repeat}", f"{cell.repeat:02d}", cell.key, failed)
+            for cell, failed in zip(wanted, _run_trained(plan, store, method, wanted, step), strict=True)
+        ]
+    for what, name, key, failed in attempts:
+        if failed is not None:
+            store.write_failure(method.label, name, key, failed.record | {"method": method.label, "what": what})
+            failures.append((what, failed.line))
+    computed = sum(cell.result is not None for cell in wanted)
+    return TaskResult(task, computed, tuple(failures), time.perf_counter() - started, reused)
 
 
 class _Failed(Exception):  # noqa: N818 - it never leaves this module
@@ -110,7 +130,9 @@ class _Failed(Exception):  # noqa: N818 - it never leaves this module
         }
 
 
-def _run_zero_shot(plan: Plan, store: Store, method: PlannedMethod, wanted: list[PlannedCell], step: Step) -> None:
+def _run_zero_shot(
+    plan: Plan, store: Store, method: PlannedMethod, wanted: list[PlannedCell], step: Step
+) -> _Failed | None:
     key = str(method.score_key)
     found = store.find_scores(method.label, key)
     if found is None:
@@ -121,33 +143,69 @@ def _run_zero_shot(plan: Plan, store: Store, method: PlannedMethod, wanted: list
             scored, costs = cells.score_all(method.cls(method.config, context), samples.subset(plan.scored_rows))
             scores = np.full((len(samples), len(samples.targets)), np.nan)
             scores[plan.scored_rows] = scored
-        except Exception as error:  # whatever a method raises fails its cells, not the run
-            raise _Failed(error, plan.device) from error
+        except Exception as error:  # noqa: BLE001 - whatever a method raises fails its cells, not the run
+            return _Failed(error, plan.device)
         record = _record(plan, method, started_at, costs) | {"components": method.score_components}
         store.write_scores(method.label, key, record, scores, method.context.targets)
     else:
         scores, record = found
-    for cell in wanted:
-        _store_cell(plan, store, method, cell, scores[plan.splits[_position(plan, cell)].test], record, [])
+    try:
+        for cell in wanted:
+            _store_cell(plan, store, method, cell, scores[plan.splits[_position(plan, cell)].test], record, [])
+    except _Failed as failed:
+        return failed
+    return None
 
 
-def _run_trained(plan: Plan, store: Store, method: PlannedMethod, cell: PlannedCell, step: Step) -> None:
+def _run_trained(
+    plan: Plan, store: Store, method: PlannedMethod, wanted: list[PlannedCell], step: Step
+) -> list[_Failed | None]:
     started_at = now()
     try:
         samples = plan.samples(method)
-        scratch = store.scratch_folder(method.label, cell.key)
-        context = replace(cell_context(plan, method, cell, scratch), progress=step)
-        instance = method.cls(method.config, context)
-        scores, costs = cells.fit_and_predict(instance, samples, plan.splits[_position(plan, cell)])
+        folders = [store.scratch_folder(method.label, cell.key) for cell in wanted]
+        contexts = [cell_context(plan, method, cell, folder) for cell, folder in zip(wanted, folders, strict=True)]
+        instances = [method.cls(method.config, replace(context, progress=step)) for context in contexts]
+        splits = [plan.splits[_position(plan, cell)] for cell in wanted]
+        results = (
+            cells.fit_together_and_predict(instances, samples, splits)
+            if method.cls.trains_together > 1
+            else [cells.fit_and_predict(instances[0], samples, splits[0])]
+        )
+    except Exception as error:  # noqa: BLE001 - whatever a method raises fails its cells, not the run
+        return [_Failed(error, plan.device)] * len(wanted)
+    return [
+        _Failed(result, plan.device)
+        if isinstance(result, Exception)
+        else _store_trained(plan, store, method, cell, instance, result, started_at)
+        for cell, instance, result in zip(wanted, instances, results, strict=True)
+    ]
+
+
+def _store_trained(
+    plan: Plan,
+    store: Store,
+    method: PlannedMethod,
+    cell: PlannedCell,
+    instance: Method,
+    result: cells.Result,
+    started_at: str,
+) -> _Failed | None:
+    scores, costs = result
+    try:
         history = [_plain(entry) for entry in instance.history]
         has_model = plan.wants_model(method) and instance.state() is not None
-    except Exception as error:  # whatever a method raises fails its cell, not the run
-        raise _Failed(error, plan.device) from error
+    except Exception as error:  # noqa: BLE001 - what a method keeps of itself may be anything
+        return _Failed(error, plan.device)
     record = _record(plan, method, started_at, costs)
     if plan.wants_model(method):
         record["model"] = None
     save = partial(_save_model, plan, method, instance) if has_model else None
-    _store_cell(plan, store, method, cell, scores, record, history, save)
+    try:
+        _store_cell(plan, store, method, cell, scores, record, history, save)
+    except _Failed as failed:
+        return failed
+    return None
 
 
 def _save_model(plan: Plan, method: PlannedMethod, instance: Method, folder: Path) -> Path:

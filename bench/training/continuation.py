@@ -29,18 +29,20 @@ class Continuation:
     Its first bytes are the SHA-256 of the others: torch reads a file of altered numbers without a complaint.
     """
 
-    def __init__(self, folder: Path | None, name: str) -> None:
+    def __init__(self, folder: Path | None, name: str, beside: int = 1) -> None:
         """Remember where.
 
         Args:
             folder: The cell's scratch folder; None outside a run: nothing is written then.
             name: Of the training, for methods that train several models.
+            beside: Number of trainings, this one among them, that are written down at the same times.
 
         Raises:
             ConfigError: AGIQA_CHECKPOINT_SECONDS is not a number.
         """
         self._file = folder / f"{name}.pt" if folder is not None else None
         self._seconds = _seconds()
+        self._beside = beside
         self._cost = 0.0
         self._last = time.monotonic()
 
@@ -67,7 +69,7 @@ class Continuation:
         """
         started = time.monotonic()
         # A large model takes seconds to write down: never more than a twentieth of the time goes there.
-        wanted = max(self._seconds, _SHARE * self._cost) if self._seconds else 0.0
+        wanted = max(self._seconds, _SHARE * self._beside * self._cost) if self._seconds else 0.0
         if self._file is None or started - self._last < wanted:
             return
         buffer = io.BytesIO()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from agiqa_bench.evaluation.metrics import krcc, plcc, srcc
+from agiqa_bench.evaluation.correlations import krcc, plcc, srcc
 
 Shared = Mapping[str, torch.Tensor]
 
@@ -37,8 +37,28 @@ class Learner(ABC):
         return None
 
     def shared(self) -> Shared:
-        """What a step needs once, whatever its samples are: features of texts that do not depend on the image."""
+        """What a step needs once, whatever its samples are: features of texts that do not depend on the image.
+
+        Nothing random may be drawn for it, because it may be computed for several trainings at once.
+        """
         return {}
+
+    @classmethod
+    def shared_of(cls, learners: Sequence[Self]) -> Sequence[Shared]:
+        """`shared` of several learners whose models are trained together; a class may compute them in one pass.
+
+        The learners differ in their parameters and samples alone; one may occur more than once. What is computed for
+        one may depend on its place among them, but not on the others.
+        """
+        return [learner.shared() for learner in learners]
+
+    def save_memory(self) -> bool:
+        """Make the next steps need less memory, at the cost of time and of nothing else, because a step did not fit.
+
+        Returns:
+            False if there is nothing (more) to be saved: then the batch is cut into smaller pieces.
+        """
+        return False
 
     @abstractmethod
     def loss(self, positions: npt.NDArray[np.int64], epoch: int, shared: Shared) -> torch.Tensor:

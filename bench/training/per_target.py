@@ -15,6 +15,7 @@ from torch import nn
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import CheckpointError
 from agiqa_bench.method import Method
+from agiqa_bench.training.checkpointing import recompute_blocks
 from agiqa_bench.training.learner import Learner, Shared, agreement
 from agiqa_bench.training.loop import History, seed_weights
 from agiqa_bench.training.threads import threads_for
@@ -153,6 +154,10 @@ class RegressionLearner(Learner):
         predicted = self.model(self._inputs(positions, epoch)).float()
         wanted = self._mos[torch.from_numpy(positions).to(self._mos.device)]
         return self._criterion(predicted, wanted)
+
+    def save_memory(self) -> bool:
+        """Compute the network's blocks twice in a step from now on, and keep their inputs alone; False without any."""
+        return recompute_blocks(self.model)
 
     def validate(self) -> float | None:
         """SRCC on the validation samples."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from agiqa_bench.data.roots import cache_root
 from agiqa_bench.features.array_file import stored_array
@@ -36,6 +37,7 @@ class ViewFeatures:
         self.folder = root / "features" / hashlib.sha256(text.encode()).hexdigest()
         self._encode = encode
         self._held: tuple[int, npt.NDArray[np.float32]] | None = None
+        self._on_device: tuple[int, torch.Tensor] | None = None
 
     def epoch(self, epoch: int) -> npt.NDArray[np.float32]:
         """Features of all rows in an epoch, (n_rows, width), read-only; computed if no process has done so yet.
@@ -48,3 +50,10 @@ class ViewFeatures:
             # One epoch at a time: a hundred of them would be most of a small machine's memory.
             self._held = (epoch, features)
         return self._held[1]
+
+    def tensor(self, epoch: int, device: str) -> torch.Tensor:
+        """The same as a tensor on a device; sent there once for all steps of all repeats that are trained together."""
+        if self._on_device is None or self._on_device[0] != epoch:
+            # Copied because a memory-mapped array is read-only, which torch does not know.
+            self._on_device = (epoch, torch.from_numpy(np.array(self.epoch(epoch))).to(device))
+        return self._on_device[1]

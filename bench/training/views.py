@@ -21,6 +21,9 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Boxes = npt.NDArray[np.int64]
 """Top, left, height and width of a part of each image, (n, 4), in pixels."""
 
+_ROOM = 256 << 20
+"""Bytes that images may take in float32 while they are resized."""
+
 _TRIES = 10
 """How often a resized crop is drawn until it fits, as in torchvision."""
 
@@ -105,6 +108,54 @@ def resized(image: torch.Tensor, box: npt.NDArray[np.int64], size: int) -> torch
     return part
 
 
+def resized_batch(pixels: torch.Tensor, boxes: Boxes, size: int) -> torch.Tensor:
+    """Parts of images at size x size, all at once: as `resized`, but computed in float32 and rounded once.
+
+    Bicubic with antialiasing (Keys 1981, a = -0.5, the kernel as wide as the pixels of the result) is linear in each
+    axis, so that a part is two matrix products. For images on a CUDA device, where a part at a time is a chain of
+    small kernels; a processor is faster with `resized`. 0.5 GFLOP for an image of 512 x 512 pixels at 224 x 224.
+
+    Args:
+        pixels: Whole images of one size, uint8 (n, 3, h, w).
+        boxes: The part of each.
+        size: Side of the result.
+
+    Returns:
+        uint8 (n, 3, size, size).
+    """
+    height, width = pixels.shape[2:]
+    # Pixels and the first product, which is laid out anew for the second, in float32.
+    step = max(1, _ROOM // (4 * 3 * (height * width + 2 * size * width)))
+    edges = torch.from_numpy(boxes).to(pixels.device)
+    parts = []
+    for start in range(0, len(pixels), step):
+        top, left, tall, wide = edges[start : start + step].T
+        weights = _bicubic(top, tall, height, size), _bicubic(left, wide, width, size)
+        parts.append(_resized(pixels[start : start + step], *weights))
+    return torch.cat(parts)
+
+
+def _resized(images: torch.Tensor, down: torch.Tensor, across: torch.Tensor) -> torch.Tensor:
+    """Images (n, 3, h, w) by weights (n, size, h) and (n, size, w), uint8 (n, 3, size, size)."""
+    with torch.autocast(images.device.type, enabled=False):
+        rows = torch.bmm(down, images.permute(0, 2, 3, 1).float().flatten(2)).view(*down.shape[:2], -1, 3)
+        found = torch.bmm(rows.transpose(2, 3).flatten(1, 2), across.transpose(1, 2)).view(*down.shape[:2], 3, -1)
+    return found.transpose(1, 2).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _bicubic(start: torch.Tensor, extent: torch.Tensor, length: int, size: int) -> torch.Tensor:
+    """Weights (n, size, length) of an axis' pixels in each of `size` pixels of a part, which add up to 1 each."""
+    pixel = torch.arange(length, device=start.device)
+    start, extent = start[:, None, None], extent[:, None, None]
+    scale = extent / size
+    centre = start + scale * (torch.arange(size, device=start.device)[:, None] + 0.5)
+    away = ((pixel + 0.5 - centre) / scale.clamp_min(1)).abs()
+    near, far = (1.5 * away - 2.5) * away**2 + 1, ((2.5 - 0.5 * away) * away - 4) * away + 2
+    weights = torch.where(away < 1, near, torch.where(away < 2, far, 0))
+    weights = torch.where((pixel >= start) & (pixel < start + extent), weights, 0)
+    return weights.div_(weights.sum(dim=-1, keepdim=True))
+
+
 def mirrored(images: torch.Tensor, chosen: npt.NDArray[np.bool_]) -> torch.Tensor:
     """Images (n, c, h, w) of which the chosen ones (n,) are mirrored left to right."""
     where = torch.from_numpy(chosen).to(images.device)[:, None, None, None]
@@ -115,4 +166,4 @@ def normalized(images: torch.Tensor, mean: tuple[float, ...], std: tuple[float, 
     """uint8 images (n, 3, h, w) as float32 with the channels' means and standard deviations taken out."""
     centre = torch.tensor(mean, device=images.device).view(1, 3, 1, 1)
     spread = torch.tensor(std, device=images.device).view(1, 3, 1, 1)
-    return (images.float().div(255) - centre) / spread
+    return images.float().div_(255).sub_(centre).div_(spread)

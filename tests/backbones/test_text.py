@@ -155,6 +155,46 @@ def test_gradients_reach_what_is_learnt_and_nothing_else(demo):
     assert all(parameter.grad is None for parameter in demo.model.parameters())
 
 
+def one_by_one(model, tokenizer, phrases, context, before, deep=()):
+    """Each text for itself, behind its own copy of the beginning."""
+    rows = []
+    for phrase in phrases:
+        word = model.token_embedding(torch.tensor(tokenizer.encode(phrase)))
+        ends = (tokenizer.sot_token_id, tokenizer.eot_token_id)
+        start, end = (model.token_embedding(torch.tensor([token])) for token in ends)
+        row = torch.cat([start, context[:before], word, context[before:], end])
+        rows.append(slow_reference(model, row[None], torch.tensor([len(row) - 1]), deep)[0])
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize(("before", "depth"), [(3, 0), (3, 1), (1, 0), (0, 0)])
+def test_texts_that_share_their_beginning_are_as_each_for_itself(before, depth, demo):
+    phrases, width = ["bad.", "two blue dogs on a beach.", "good photo."], demo.model.positional_embedding.shape[1]
+    texts = ContextTexts(demo.model, demo.tokenizer, phrases, 3, before=before)
+    with torch.enable_grad():
+        learnt = [draw(3, width, seed=layer).requires_grad_() for layer in range(1 + depth)]
+        found = texts.encode(learnt[0], learnt[1:])
+        wanted = one_by_one(demo.model, demo.tokenizer, phrases, learnt[0], before, learnt[1:])
+        weights = draw(*wanted.shape, seed=9)
+        pairs = [torch.autograd.grad((features * weights).sum(), learnt) for features in (found, wanted)]
+    assert near(found, wanted)
+    assert all(near(mine, other, 1e-4) for mine, other in zip(*pairs, strict=True))
+
+
+@pytest.mark.parametrize("before", [None, 1])
+def test_several_sets_of_vectors_in_one_pass(before, demo):
+    width = demo.model.positional_embedding.shape[1]
+    texts = ContextTexts(demo.model, demo.tokenizer, ["bad.", "a good photo."], 2, before=before)
+    with torch.enable_grad():
+        contexts = [draw(2, width, seed=seed).requires_grad_() for seed in range(3)]
+        found = texts.encode_together(contexts)
+        wanted = torch.stack([texts.encode(context) for context in contexts])
+        pairs = [torch.autograd.grad(features.pow(3).sum(), contexts) for features in (found, wanted)]
+    assert near(found, wanted)
+    assert not near(found[0], found[1], 1e-2)
+    assert all(near(mine, other) for mine, other in zip(*pairs, strict=True))
+
+
 def test_a_context_that_is_too_long_is_refused(demo):
     limit = len(demo.model.positional_embedding)
     words = len(demo.tokenizer.encode("red cat."))

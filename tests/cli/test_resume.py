@@ -1,4 +1,4 @@
-"""A trained method that is killed within a cell, by the installed command."""
+"""A trained method that is killed within a cell, or a group of them, by the installed command."""
 
 from __future__ import annotations
 
@@ -54,8 +54,51 @@ def test_a_cell_that_was_killed_goes_on_from_its_last_epoch_and_ends_with_the_sa
     assert not list(killed.rglob("*.pt"))
 
 
+@pytest.mark.slow
+def test_a_group_that_was_killed_goes_on_and_ends_with_the_same_bytes(command, tmp_path, monkeypatch, capsys):
+    repeats, epochs = 4, 12
+    arguments = [
+        "run",
+        "--methods",
+        f"clip_agiqa_tang[epochs={epochs}]",
+        "--dataset",
+        "demo",
+        "--repeats",
+        f"{repeats}",
+    ]
+    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    monkeypatch.setenv("AGIQA_CHECKPOINT_SECONDS", "0")
+    monkeypatch.setenv("AGIQA_CACHE", str(tmp_path / "cache"))
+    file = killed_within_a_cell([*arguments, "--output", str(killed)], killed, tmp_path)
+    assert not list(killed.rglob("predictions.parquet"))
+    # Some may be an epoch ahead of others.
+    scratch = sorted(file.parent.parent.glob("*/*.pt"))
+    states = [Continuation(each.parent, each.stem).load() for each in scratch]
+    reached = {state["epoch"] for state in states}
+    assert 1 <= len(states) <= repeats
+    assert 1 <= min(reached) <= max(reached) < epochs
+    states[0]["history"][0]["mark"] = 17.0
+    Continuation(scratch[0].parent, scratch[0].stem).save(states[0])
+
+    resumed = command(*arguments, "--output", killed)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"{repeats} cells computed, 0 reused" in resumed.stderr
+    assert start([*arguments, "--output", str(undisturbed)]) == 0, capsys.readouterr().err
+
+    found = {name: sorted(killed.rglob(name)) for name in ("table.csv", "predictions.parquet", "history.json")}
+    assert [len(files) for files in found.values()] == [1, repeats, repeats]
+    for name in ("table.csv", "predictions.parquet"):
+        for each in found[name]:
+            assert each.read_bytes() == (undisturbed / each.relative_to(killed)).read_bytes(), each
+    histories = [json.loads(each.read_text()) for each in found["history.json"]]
+    assert sum(history[0].pop("mark", 0.0) for history in histories) == 17.0
+    expected = [json.loads((undisturbed / each.relative_to(killed)).read_text()) for each in found["history.json"]]
+    assert histories == expected
+    assert not list(killed.rglob("*.pt"))
+
+
 def killed_within_a_cell(arguments: list[str], output: Path, folder: Path) -> Path:
-    """Run the command, and kill it as soon as an epoch is written down; returns the file that holds it."""
+    """Run the command, and kill it as soon as an epoch is written down; returns a file that holds it."""
     executable = shutil.which("agiqa-bench", path=str(Path(sys.executable).parent))
     assert executable is not None
     with (folder / "log").open("w") as log:
@@ -63,11 +106,10 @@ def killed_within_a_cell(arguments: list[str], output: Path, folder: Path) -> Pa
             [executable, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder
         )
         deadline = time.monotonic() + 240
-        while not (files := list(output.glob("scratch/**/model.pt"))):
+        while not (files := list(output.glob("scratch/**/*.pt"))):
             assert process.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    (file,) = files
-    return file
+    return files[0]

@@ -16,17 +16,14 @@ from sklearn.metrics import root_mean_squared_error
 
 from agiqa_bench.errors import PredictionError
 from agiqa_bench.evaluation import metrics
+from agiqa_bench.evaluation.correlations import krcc, plcc, srcc, undefined_reason
 from agiqa_bench.evaluation.metrics import (
     METRICS,
     LogisticFit,
     evaluate,
     fit_logistic,
-    krcc,
-    plcc,
     plcc_fitted,
     rmse_fitted,
-    srcc,
-    undefined_reason,
     within,
 )
 

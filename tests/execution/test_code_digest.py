@@ -23,6 +23,7 @@ def digest_of(cls):
         "agiqa_bench.methods.generator_mean",
         "agiqa_bench.method",
         "agiqa_bench.data.samples",
+        "agiqa_bench.evaluation.correlations",
         "agiqa_bench.evaluation.metrics",
         "agiqa_bench.evaluation.splits",
         "agiqa_bench.execution.cell",

@@ -43,7 +43,7 @@ def finish(plan, folder):
     store = Store(folder)
     plan.find_results(store)
     for task in tasks_of(plan):
-        assert execute(plan, store, task, lambda *progress: None).error is None
+        assert execute(plan, store, task, lambda *progress: None).failures == ()
     return [cell.result for cell in plan.methods[0].cells]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,12 +84,20 @@ def recipe_of(monkeypatch: pytest.MonkeyPatch) -> Any:
     def catch(method: Any, samples: Samples) -> tuple[Any, Any]:
         caught: list[Any] = []
 
-        def run_training(learner: Any, n: int, recipe: Any, context: Context, **options: Any) -> list[Any]:
+        def train(learner: Any, n: int, recipe: Any, *rest: Any, **options: Any) -> list[Any]:
             caught.append((recipe, learner))
             return []
 
+        def train_together(
+            learners: Sequence[Any], counts: Sequence[int], recipe: Any, *rest: Any, **options: Any
+        ) -> list[list[Any]]:
+            return [train(learner, n, recipe) for learner, n in zip(learners, counts, strict=True)]
+
         with monkeypatch.context() as patch:
-            patch.setattr(f"{type(method).__module__}.run_training", run_training)
+            # In the method's own module: what it calls for a start, e.g. a pretraining, does take place.
+            module = sys.modules[type(method).__module__]
+            for name, instead in {"run_training": train, "train_together": train_together}.items():
+                patch.setattr(module, name, instead, raising=False)
             method.fit(samples)
         return caught[0]
 

@@ -103,8 +103,8 @@ def test_images_are_encoded_once_for_all_repeats(few, tmp_path, monkeypatch):
     table = few.table
     samples = Samples(table, TARGETS, ImageCache(list(table["path"]), tmp_path))
     clip = few.method(CLIPProbe).clip()
-    calls, encode = [], clip.model.encode_image
-    monkeypatch.setattr(clip.model, "encode_image", lambda images: calls.append(len(images)) or encode(images))
+    calls, encode = [], clip.features
+    monkeypatch.setattr(clip, "features", lambda images: calls.append(len(images)) or encode(images))
     first = few.method(CLIPProbe).fit(samples.subset(range(30))).predict(samples.subset(range(30, 40)))
     assert sum(calls) == 40
     few.method(CLIPProbe, head="svr", features=("image",)).fit(samples.subset(range(10, 40)))

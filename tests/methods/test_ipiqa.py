@@ -12,7 +12,7 @@ import torch
 
 from agiqa_bench.cli.app import start
 from agiqa_bench.errors import CheckpointError, ConfigError, WeightsUnavailableError
-from agiqa_bench.evaluation.metrics import srcc
+from agiqa_bench.evaluation.correlations import srcc
 from agiqa_bench.evaluation.splits import make_splits
 from agiqa_bench.execution.cell import fit_and_predict
 from agiqa_bench.method import Context
@@ -310,3 +310,29 @@ def test_missing_image2prompt_weights_are_named(tmp_path):
     with pytest.raises(WeightsUnavailableError) as caught:
         IPIQA.weights(config, Context(offline=True))
     assert str(caught.value) == f"image2prompt_weights: {file} does not exist; name a file"
+
+
+@pytest.mark.parametrize("backbone", ["demo-rn", "demo-vit"])
+def test_short_memory_recomputes_blocks_and_batch_norm_still_sees_the_whole_batch(few, monkeypatch, backbone):
+    def fitted():
+        method = few.method(IPIQA, epochs=2, backbone=backbone, variant="official", batch_size=5)
+        method.fit(few.samples())
+        return method.history, tensors(method._network)
+
+    history, undisturbed = fitted()
+    forward, passes = IPIQANetwork.forward, []
+
+    def short(network, images, texts):
+        passes.append(len(images))
+        scores = forward(network, images, texts)
+        if len(passes) == 2:
+            raise torch.OutOfMemoryError("the first attempt at the second step")
+        return scores
+
+    monkeypatch.setattr(IPIQANetwork, "forward", short)
+    found, recomputed = fitted()
+    assert passes[1:3] == [5, 5]
+    assert [entry["micro_batch"] for entry in found] == [5, 5]
+    assert [entry["loss"] for entry in found] == pytest.approx([entry["loss"] for entry in history], rel=1e-5)
+    for name, tensor in undisturbed.items():
+        torch.testing.assert_close(recomputed[name], tensor, rtol=1e-4, atol=1e-5)

@@ -138,7 +138,7 @@ def paper_recipe(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], An
         context = Context(mos_ranges={"quality": (0.0, 5.0), "alignment": (0.0, 5.0)}, offline=True)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("AGIQA_CACHE", str(folder))
-            patch.setattr("agiqa_bench.training.loop.build_optimiser", catch)
+            patch.setattr("agiqa_bench.training.under_way.build_optimiser", catch)
             with pytest.raises(_CaughtError) as caught:
                 method(method.Config(backbone="demo-vit"), context).fit(samples)
         return caught.value.args[0]

@@ -138,7 +138,8 @@ def test_the_first_step(fixture, clip, tokens, gradient_norms, threads):
     (_, size), mos = fixture.batches[1], fixture.mos()
     network = build(fixture, clip, size, mos.shape[1]).train()
     # Batch norms on few values make the first layers' gradients hang on float32's rounding, and the figures were
-    # computed on two threads.
+    # computed on two threads, with the channels first.
+    network.to(memory_format=torch.contiguous_format)
     with threads(2):
         loss = F.mse_loss(network(fixture.images(1), network.encode(tokens)), mos)
         loss.backward()
@@ -150,6 +151,23 @@ def test_the_first_step(fixture, clip, tokens, gradient_norms, threads):
     assert {name: found[name] for name in wanted["grad_norms"]} == {
         name: close_to(figure, name) for name, figure in wanted["grad_norms"].items()
     }
+
+
+@pytest.mark.slow
+def test_how_channels_lie_in_memory_changes_rounding_alone(fixture, clip, tokens):
+    (_, size), mos = fixture.batches[1], fixture.mos().double()
+    found = []
+    for layout in (torch.channels_last, torch.contiguous_format):
+        network = build(fixture, clip, size, mos.shape[1]).train()
+        texts = network.encode(tokens).detach().double()
+        network.double().to(memory_format=layout)
+        # The head computes in float32, whatever the rest does.
+        network.head.float()
+        loss = F.mse_loss(network(fixture.images(1).double(), texts), mos)
+        loss.backward()
+        found.append([loss.item(), *(part.grad.norm().item() for part in network.visual.parameters())])
+    assert network.visual.conv1.weight.is_contiguous()
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
 
 
 def close_to(figure: float, name: str) -> Any:

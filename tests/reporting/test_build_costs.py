@@ -119,6 +119,14 @@ def test_notes_say_where_the_time_of_kept_features_is(results):
     assert any(note.startswith("host memory is the most that the whole process held") for note in found)
 
 
+def test_notes_say_whose_repeats_were_trained_together(results):
+    assert not any("trained together" in note for note in cost_table(results, "").notes)
+    list(results.methods[1].cells.values())[1].record["costs"]["trained_together"] = 7
+    (note,) = (note for note in cost_table(results, "").notes if "trained together" in note)
+    assert note.startswith("up to 7 repeats are trained together: their seconds are the equal share of one")
+    assert note.endswith("Method 01")
+
+
 def test_no_finished_cell_no_table(results):
     for method in results.methods:
         method.cells.clear()

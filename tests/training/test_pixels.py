@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,6 +75,31 @@ def test_resized_images_are_of_one_size_whatever_they_were(tmp_path: Path) -> No
     assert_same(resident(images), images)
 
 
+def test_whole_images_are_given_at_once_to_a_cuda_device_alone(tmp_path: Path) -> None:
+    images = images_of(tmp_path, UNIFORM, ROWS)
+    positions = np.array([2, 0, 2])
+    found = resident(images).at_once(positions)
+    assert found is not None
+    assert found.shape == (3, 3, 20, 30)
+    for image, position in zip(found, positions, strict=True):
+        assert np.array_equal(image.permute(1, 2, 0).numpy(), images[int(position)])
+    assert open_pixels(images, "cpu").at_once(positions) is None
+    sent = pixels._Mapped(images, "cpu")
+    sent._device = _Cuda("cpu")
+    assert torch.equal(sent.at_once(positions), found)
+    (tmp_path / "ragged").mkdir()
+    ragged = pixels._Mapped(images_of(tmp_path / "ragged", RAGGED, [0, 1]), "cpu")
+    ragged._device = _Cuda("cpu")
+    assert ragged.at_once(np.array([0, 1])) is None
+
+
+class _Cuda(str):
+    """The processor, which says that it is a CUDA device."""
+
+    def startswith(self, *start: Any) -> bool:
+        return start == ("cuda",)
+
+
 def test_images_become_resident_only_if_all_of_the_store_have_one_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,7 +139,7 @@ def test_images_on_a_cuda_device_give_the_same_parts(tmp_path: Path, monkeypatch
     held = open_pixels(images, "cuda:0")
     assert isinstance(held, _Resident)
     monkeypatch.setattr(pixels, "_SHARE", 0.0)
-    pixels._on_device.cache_clear()
+    pixels._held.clear()
     sent = open_pixels(images, "cuda:0")
     assert isinstance(sent, pixels._Mapped)
     for opened in (held, sent):

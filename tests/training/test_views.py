@@ -139,6 +139,52 @@ def test_resized_equals_torchvision_on_pil_images(box: tuple[int, ...], size: in
     assert (np.abs(difference) > 1).mean() < 1e-3
 
 
+def boxes_of_all_kinds(height: int, width: int, count: int) -> views.Boxes:
+    uniform = np.random.default_rng(1).random((count, 22))
+    drawn = views.random_resized_crops(uniform, np.tile([height, width], (count, 1)), (0.001, 1.0), (0.3, 3.0))
+    edges = [(0, 0, height, width), (height - 1, width - 1, 1, 1), (5, 7, 1, width - 7), (3, 4, 16, 16)]
+    return np.concatenate([drawn, edges])
+
+
+def levels_apart(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    assert found.dtype == wanted.dtype == torch.uint8
+    return (found.int() - wanted.int()).abs()
+
+
+@pytest.mark.parametrize("size", [16, 50, 224])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_a_batch_is_resized_as_torchs_float_path_does_it(
+    size: int, autocast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    height, width = 90, 71
+    boxes = boxes_of_all_kinds(height, width, 30)
+    noise = np.random.default_rng(0).integers(0, 256, (len(boxes), height, width, 3), dtype=np.uint8)
+    pixels = torch.from_numpy(noise).permute(0, 3, 1, 2)
+    parts = [image[:, t : t + h, left : left + w] for image, (t, left, h, w) in zip(pixels, boxes, strict=True)]
+    resized = [
+        torch.nn.functional.interpolate(part[None].float(), (size, size), mode="bicubic", antialias=True)
+        for part in parts
+    ]
+    expected = torch.cat(resized).round().clamp(0, 255).to(torch.uint8)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        found = views.resized_batch(pixels, boxes, size)
+    apart = levels_apart(found, expected)
+    assert apart.max() <= 1
+    assert (apart > 0).float().mean() < 1e-3  # where the exact value lies in the middle of two
+    monkeypatch.setattr(views, "_ROOM", 1)  # an image at a time
+    assert levels_apart(views.resized_batch(pixels.contiguous(), boxes, size), found).max() <= 1
+
+
+def test_a_batch_is_resized_as_one_image_at_a_time() -> None:
+    coarse = np.random.default_rng(0).integers(0, 256, (20, 9, 12, 3), dtype=np.uint8)
+    smooth = [np.asarray(Image.fromarray(each).resize((96, 72), Image.Resampling.BICUBIC)) for each in coarse]
+    pixels = torch.from_numpy(np.stack(smooth)).permute(0, 3, 1, 2)
+    boxes = views.random_resized_crops(np.random.default_rng(2).random((20, 22)), np.tile([72, 96], (20, 1)))
+    expected = torch.stack([views.resized(image, box, 32) for image, box in zip(pixels, boxes, strict=True)])
+    # That path rounds between the axes.
+    assert levels_apart(views.resized_batch(pixels, boxes, 32), expected).max() <= 2
+
+
 def test_the_grid_of_a_paper_image_has_25_crops() -> None:
     boxes = views.crop_grid(512, 512, 224, 64)
     steps = [0, 64, 128, 192, 256]

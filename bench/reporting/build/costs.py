@@ -207,4 +207,16 @@ def _notes(methods: list[MethodResults]) -> list[str]:
             "features are computed once and kept: their time is in the first fit, or nowhere if they were there "
             f"before, and not in the time per image, which therefore has a column of its own: {', '.join(kept)}"
         )
+    together = [method.display for method in methods if _most_together(method) > 1]
+    if together:
+        most = max(map(_most_together, methods))
+        notes.append(
+            f"up to {most} repeats are trained together: their seconds are the equal share of one, their memory is "
+            f"that of all: {', '.join(together)}"
+        )
     return notes
+
+
+def _most_together(method: MethodResults) -> int:
+    """The most repeats that were trained in one go."""
+    return max(int(cell.record["costs"].get("trained_together", 1)) for cell in method.cells.values())
