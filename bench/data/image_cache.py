@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import overload
@@ -151,7 +152,7 @@ class ImageCache:
     def _key(self) -> str:
         return _sha256([decoding.POLICY, _code_digest(), PIL.__version__, *self._sources])
 
-    def _stored(self, name: str, images: Callable[[], Iterable[Pixels]]) -> PixelStore:
+    def _stored(self, name: str, images: Callable[[], Generator[Pixels, None, None]]) -> PixelStore:
         """The store called `name`, written from `images` if it is not there or damaged."""
         folder = self.folder / "images" / name
         # With an unreadable file there is no store; going on finds the undecodable ones too, for one full message.
@@ -160,30 +161,33 @@ class ImageCache:
             with folder_lock(folder):
                 store = None if self._read[1] else open_store(folder)
                 if store is None:
-                    write_store(folder, images())
+                    with closing(images()) as produced:  # else a failed one would hold its threads and memory
+                        write_store(folder, produced)
                     store = open_store(folder)
         if store is None:
             raise StoreError(f"the image cache {folder} was damaged as it was written; type the same command again")
         return store
 
-    def _decoded(self) -> Iterator[Pixels]:
+    def _decoded(self) -> Generator[Pixels, None, None]:
         """Decode every distinct image in order; at the end raise if any is bad."""
         bad = list(self._read[1])
-        results = map_in_order(_decode, self._sources.items(), self._workers)
-        for done, (_, result) in enumerate(results, start=1):
-            if isinstance(result, BadImageError):
-                bad.append(result)
-            elif not bad:
-                yield result
-            self._progress(done, len(self._sources), "decoding images")
+        with decoding.kept_memory(2 * self._workers):
+            results = map_in_order(_decode, self._sources.items(), self._workers)
+            for done, (_, result) in enumerate(results, start=1):
+                if isinstance(result, BadImageError):
+                    bad.append(result)
+                elif not bad:
+                    yield result
+                self._progress(done, len(self._sources), "decoding images")
         self._refuse(bad)
 
-    def _applied(self, resizing: Resizing) -> Iterator[Pixels]:
+    def _applied(self, resizing: Resizing) -> Generator[Pixels, None, None]:
         store = self.store
-        results = map_in_order(lambda number: resizing.apply(store[number]), range(len(store)), self._workers)
-        for done, (_, result) in enumerate(results, start=1):
-            yield result
-            self._progress(done, len(store), f"resizing images to {resizing.size}")
+        with decoding.kept_memory(2 * self._workers):
+            results = map_in_order(lambda number: resizing.apply(store[number]), range(len(store)), self._workers)
+            for done, (_, result) in enumerate(results, start=1):
+                yield result
+                self._progress(done, len(store), f"resizing images to {resizing.size}")
 
     def _refuse(self, bad: Sequence[BadImageError]) -> None:
         """Raise one error for all bad images, if there are any."""
@@ -303,12 +307,20 @@ class Images(Sequence[Pixels]):
         crop: Crop = "center",
         interpolation: Interpolation = "bicubic",
     ) -> Pixels:
-        """The images at one square size as a new array, uint8 (n, size, size, 3); see `at`."""
+        """The images at one square size as an array, uint8 (n, size, size, 3), read-only; see `at`.
+
+        Where the rows follow one another in the store, as all rows of a data set do, nothing is copied: a data set of
+        some thousand images would else take as much memory again as it takes on the disk.
+        """
         images = self.at(size, resize=resize, crop=crop, interpolation=interpolation)
         if not len(self):
             return np.empty((0, size, size, 3), dtype=np.uint8)
         array, rows = images.stacked
-        return array[rows]
+        if np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
+            return array[rows[0] : rows[0] + len(rows)]
+        chosen = array[rows]
+        chosen.flags.writeable = False
+        return chosen
 
 
 def require_minimum_size(images: Images, names: Sequence[str], pixels: int, method: str) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,9 @@ import numpy.typing as npt
 from agiqa_bench import atomic
 
 _PIXELS, _INDEX = "pixels.bin", "index.json"
+
+_FLUSHED = 32 << 20
+"""Bytes after which what is written so far goes to the disk, while further images are decoded."""
 
 
 class PixelStore:
@@ -64,12 +69,24 @@ def write_store(folder: Path, images: Iterable[npt.NDArray[np.uint8]]) -> None:
     """
     sizes: list[list[int]] = []
     with atomic.new_directory(folder) as temporary:
-        with (temporary / _PIXELS).open("wb") as file:
+        # `new_directory` flushes in the end: by then most bytes are on the disk, and nobody has waited for them.
+        with (temporary / _PIXELS).open("wb") as file, ThreadPoolExecutor(1, thread_name_prefix="agiqa-flush") as pool:
+            written, flush = 0, pool.submit(int)
             for image in images:
                 file.write(np.ascontiguousarray(image).data)
                 sizes.append([image.shape[0], image.shape[1]])
+                written += image.nbytes
+                if written >= _FLUSHED and flush.done():
+                    flush.result()
+                    written, flush = 0, pool.submit(_flush, file.fileno())
+            flush.result()
         index = {"digest": _digest(np.asarray(sizes, dtype=np.int64)), "sizes": sizes}
         (temporary / _INDEX).write_text(json.dumps(index), encoding="utf-8")
+
+
+def _flush(descriptor: int) -> int:
+    os.fsync(descriptor)
+    return 0
 
 
 def _bytes(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

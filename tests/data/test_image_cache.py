@@ -8,15 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import torchvision.transforms.v2 as transforms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from agiqa_bench.data import image_cache
+from agiqa_bench.data import image_cache, pixel_store
 from agiqa_bench.data.image_cache import ImageCache, require_minimum_size
-from agiqa_bench.data.images import decode
+from agiqa_bench.data.images import decode, kept_memory
 from agiqa_bench.errors import BadImageError, ConfigError, StoreError
 
 SIZES = [(40, 30), (30, 40), (32, 32), (1, 1), (50, 41)]
@@ -266,7 +265,7 @@ def test_resized_equals_torchvision(
     assert resized.shape == (4, size, size, 3)
     for got, image in zip(resized, view, strict=True):
         np.testing.assert_array_equal(got, torchvision_resized(image, size, resize, interpolation))
-    torch.from_numpy(resized)  # a new, writable array: no warning about read-only memory
+    assert not resized.flags.writeable
 
 
 @settings(max_examples=60, deadline=None)
@@ -363,3 +362,47 @@ def test_mended_code_never_meets_old_pixels(
     mended.write_bytes(mended.read_bytes().replace(b"\n", b"\r\n"))
     len(ImageCache(paths[:1], folder).view([0])[0])
     assert len(seen) == 2
+
+
+def test_resized_images_of_neighbouring_rows_are_not_copied(paths: list[Path], folder: Path) -> None:
+    cache = ImageCache(paths, folder)
+    whole, mixed = cache.view([1, 2, 3]).resized(8), cache.view([3, 1, 1]).resized(8)
+    np.testing.assert_array_equal(mixed, whole[[2, 0, 0]])
+    assert np.shares_memory(whole, cache.view(range(5)).at(8).stacked[0])
+    for array in (whole, mixed):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+
+
+def test_what_is_flushed_on_the_way_is_what_was_decoded(
+    paths: list[Path], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pixel_store, "_FLUSHED", 1)
+    for image, path in zip(ImageCache(paths, folder).view(range(len(paths))), paths, strict=True):
+        np.testing.assert_array_equal(image, decode(path))
+
+
+def test_a_disk_that_fails_on_the_way_leaves_no_store(
+    paths: list[Path], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(descriptor: int) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pixel_store, "_FLUSHED", 1)
+    monkeypatch.setattr(pixel_store, "_flush", fails)
+    with pytest.raises(StoreError, match="no space left on the device"):
+        _ = ImageCache(paths, folder).store
+    assert [path.name for path in (folder / "images").iterdir() if path.is_dir()] == []
+
+
+def test_pillow_gives_its_memory_back(paths: list[Path], folder: Path) -> None:
+    before = Image.core.get_blocks_max()
+    first, second = kept_memory(before + 3), kept_memory(before + 5)
+    with first:
+        assert Image.core.get_blocks_max() == before + 3
+        with second:
+            assert Image.core.get_blocks_max() == before + 5
+            _ = ImageCache(paths, folder).store
+            assert Image.core.get_blocks_max() >= before + 5
+        assert Image.core.get_blocks_max() == before + 3
+    assert Image.core.get_blocks_max() == before
