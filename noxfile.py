@@ -67,16 +67,13 @@ def demo_scnn(session: nox.Session) -> None:
 
 @nox.session(python=THIS_PYTHON)
 def benchmark(session: nox.Session) -> None:
-    """Measure speed: images per second of the handcrafted methods, then seconds and memory of a large report.
+    """Measure speed and memory, compare with the last stored result, and store the new one.
 
-    Arguments after -- go to the first; `-- reports` measures the second alone.
+    Results are compared with those of machines with the same model of processor, as many cores and the same GPU.
+    Arguments after -- go to `agiqa-bench benchmark`, such as the names of single parts.
     """
     session.install("-e", ".")
-    if session.posargs != ["reports"]:
-        session.run("python", "-m", "agiqa_bench.benchmarks.features", *session.posargs)
-    stores = Path(session.create_tmp()) / "stores"
-    session.run("python", "tests/stored_runs.py", str(stores))
-    session.run("python", "-m", "agiqa_bench.benchmarks.reports", *map(str, sorted(stores.iterdir())))
+    session.run("agiqa-bench", "benchmark", "--output", "results/reference/benchmarks", *session.posargs)
 
 
 @nox.session(python=THIS_PYTHON)

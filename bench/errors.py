@@ -105,3 +105,9 @@ class CheckpointError(AgiqaError):
 
 class StoreError(AgiqaError):
     """Results cannot be written or read back."""
+
+
+class BenchmarkError(AgiqaError):
+    """Something could not be measured."""
+
+    exit_code = 1

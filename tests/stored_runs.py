@@ -12,7 +12,6 @@ scores are made up: MOS, blurred by noise and by a liking for some generators, t
 
 from __future__ import annotations
 
-import sys
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
@@ -338,8 +337,3 @@ def _write_plan(plan: Plan, store: Store, failed: Mapping[str, str]) -> None:
     ending = {"computed": computed, "failures": failures, "interrupted": False}
     plan_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:6]}"
     store.write_plan(plan_id, record | {"ended": tasks.now(), "outcome": ending})
-
-
-if __name__ == "__main__":  # the benchmark of reports: 20 methods x 10 repeats x 3 data sets x 3,000 images
-    for data in ("first", "second", "third"):
-        make_store(Path(sys.argv[1]) / data, data, approximate=True)

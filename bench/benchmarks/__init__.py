@@ -1,1 +1,1 @@
-"""How fast the harness and its methods are: one module per benchmark, `python -m agiqa_bench.benchmarks.NAME`."""
+"""How fast the harness and its methods are: what `agiqa-bench benchmark` measures, one module per part."""

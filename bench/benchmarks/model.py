@@ -46,6 +46,8 @@ class Entry:
         values: One per round; none if it could not be measured.
         better: Which way is better; `neither` is never compared with an earlier result.
         note: What a reader must know beside the numbers, in one line.
+        work: What of the work is not the same for the whole part, such as the weights that a method computes with, in
+            one line; an earlier result of other work is not compared.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Entry:
     values: tuple[float, ...] = ()
     better: Better = "lower"
     note: str = ""
+    work: str = ""
 
     @property
     def median(self) -> float | None:
@@ -66,7 +69,8 @@ class PartResult:
 
     Attributes:
         name: Of the part, e.g. `decode`.
-        title: What was measured under which conditions, in one line.
+        title: What was measured under which conditions, in one line; an earlier result under another title is not
+            compared.
         entries: In the order in which they are shown.
     """
 

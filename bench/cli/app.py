@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from agiqa_bench import __version__
 from agiqa_bench.cli import (
     attention,
+    benchmark,
     datasets,
     leaderboard,
     methods,
@@ -90,6 +91,7 @@ app.command("protocol-study")(protocol_study.protocol_study)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("score")(score.score)
 app.command("attention")(attention.attention)
+app.command("benchmark")(benchmark.benchmark)
 app.add_typer(methods.app, name="methods")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(splits.app, name="splits")

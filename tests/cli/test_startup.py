@@ -32,6 +32,8 @@ print("LOADED", *sorted(sys.modules))
         ["report", "--help"],
         ["leaderboard", "--help"],
         ["protocol-study", "--help"],
+        ["benchmark", "--help"],
+        ["benchmark", "--list"],
     ],
 )
 def test_no_heavy_import(arguments):
