@@ -28,8 +28,18 @@ from agiqa_bench.errors import AgiqaError
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 
-class OneLineErrors(TyperGroup):
-    """Prints the package's own errors in one line, without a traceback unless `--debug` is given."""
+class TopLevel(TyperGroup):
+    """Prints the package's own errors in one line, without a traceback unless `--debug` is given; helps at once."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The overview as plain text: what draws the help of a command takes longer to import than all the rest."""
+        super(TyperGroup, self).format_help(ctx, formatter)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """One entry per command, its first sentence whole."""
+        commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, found.get_short_help_str(limit=300)) for name, found in commands if found])
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; exit codes: 0 done, 1 a cell failed, 2 the request was wrong."""
@@ -43,7 +53,7 @@ class OneLineErrors(TyperGroup):
 
 
 app = typer.Typer(
-    cls=OneLineErrors,
+    cls=TopLevel,
     name="agiqa-bench",
     help="Compare methods for AI-generated image quality assessment: same splits, same metrics, nothing leaked.",
     no_args_is_help=True,
