@@ -110,3 +110,14 @@ def fresh_registries() -> Iterator[None]:
     yield
     for clear in (method_registry.cache_clear, dataset_registry.cache_clear):
         clear()
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch computes on one thread: on a busy machine, small operations would mostly wait for the other threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -17,13 +17,7 @@ from agiqa_bench.backbones.demo.captions import is_held_out, may_train
 from agiqa_bench.backbones.scnn import SCNN, build_scnn, resolve_scnn, untrained_scnn
 from agiqa_bench.errors import DownloadError, WeightsUnavailableError
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -28,12 +28,7 @@ TANG = Settings("tiny", rounds=1, methods=("clip_agiqa_tang",))
 LOW = replace(TANG, precision="bf16")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_every_published_procedure_is_measured_at_tiny_scale(monkeypatch):

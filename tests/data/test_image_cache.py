@@ -4,42 +4,19 @@ import importlib
 import multiprocessing
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torchvision.transforms.v2 as transforms
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from agiqa_bench.data import image_cache, pixel_store
 from agiqa_bench.data.image_cache import ImageCache, require_minimum_size
 from agiqa_bench.data.images import decode, kept_memory
-from agiqa_bench.errors import BadImageError, ConfigError, StoreError
+from agiqa_bench.errors import BadImageError, StoreError
 
-SIZES = [(40, 30), (30, 40), (32, 32), (1, 1), (50, 41)]
-
-
-def render(folder: Path, sizes: list[tuple[int, int]]) -> list[Path]:
-    """Write one PNG of noise per (height, width)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for number, (height, width) in enumerate(sizes):
-        noise = np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
-        paths.append(folder / f"{number}.png")
-        Image.fromarray(noise).save(paths[-1])
-    return paths
-
-
-@pytest.fixture
-def paths(tmp_path: Path) -> list[Path]:
-    return render(tmp_path / "set", SIZES)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
+Render = Callable[..., list[Path]]
 
 
 def decodings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -93,13 +70,15 @@ def test_each_content_is_decoded_once_in_the_life_of_the_cache(
     assert sorted(seen) == ["0.png", "1.png"]  # threads may start in any order
 
 
-def test_fingerprint_depends_on_contents_and_order_and_not_on_places(paths: list[Path], tmp_path: Path) -> None:
+def test_fingerprint_depends_on_contents_and_order_and_not_on_places(
+    render: Render, paths: list[Path], tmp_path: Path
+) -> None:
     def fingerprint(rows: list[Path]) -> str:
         return ImageCache(rows, tmp_path / "cache").fingerprint
 
     original = fingerprint(paths)
     assert len(original) == 64
-    assert fingerprint(render(tmp_path / "elsewhere", SIZES)) == original
+    assert fingerprint(render(tmp_path / "elsewhere")) == original
     assert fingerprint(paths[::-1]) != original
     assert fingerprint([*paths, paths[0]]) != original
     Image.new("RGB", (3, 3)).save(paths[2])
@@ -159,7 +138,9 @@ def test_leftovers_of_a_killed_process_are_removed(paths: list[Path], folder: Pa
     assert not leftover.exists()
 
 
-def test_all_bad_images_are_counted_and_the_first_named(paths: list[Path], folder: Path, tmp_path: Path) -> None:
+def test_all_bad_images_are_counted_and_the_first_named(
+    render: Render, paths: list[Path], folder: Path, tmp_path: Path
+) -> None:
     paths[0].write_bytes(paths[0].read_bytes()[:-60])
     paths[1].write_text("not an image")
     paths[2].write_bytes(b"")
@@ -179,7 +160,7 @@ def test_all_bad_images_are_counted_and_the_first_named(paths: list[Path], folde
         _ = cache.fingerprint
     # Nothing half-made stays, and mending the files is enough.
     assert [path.suffix for path in (folder / "images").iterdir()] == [".lock"]
-    assert len(list(ImageCache(render(tmp_path / "set", SIZES), folder).view(range(5)))) == 5
+    assert len(list(ImageCache(render(tmp_path / "set"), folder).view(range(5)))) == 5
 
 
 def test_a_row_without_a_path_is_said_to_have_none(folder: Path) -> None:
@@ -230,7 +211,7 @@ def _build(paths: list[Path], folder: Path, start: object, results: object) -> N
     results.put(sum(int(image.astype(np.int64).sum()) for image in view) + int(view.resized(16).sum()))  # type: ignore[attr-defined]
 
 
-def test_two_processes_at_once_both_end_well(folder: Path, tmp_path: Path) -> None:
+def test_two_processes_at_once_both_end_well(render: Render, folder: Path, tmp_path: Path) -> None:
     paths = render(tmp_path / "many", [(64, 48)] * 60)
     context = multiprocessing.get_context("fork")
     start, results = context.Barrier(2), context.Queue()
@@ -246,64 +227,7 @@ def test_two_processes_at_once_both_end_well(folder: Path, tmp_path: Path) -> No
     assert sums == [expected, expected]
 
 
-def torchvision_resized(image: np.ndarray, size: int, resize: str, interpolation: str) -> np.ndarray:
-    mode = {"bicubic": transforms.InterpolationMode.BICUBIC, "bilinear": transforms.InterpolationMode.BILINEAR}
-    steps = [transforms.Resize(size if resize == "shorter" else (size, size), mode[interpolation], antialias=True)]
-    if resize == "shorter":
-        steps.append(transforms.CenterCrop(size))
-    return np.asarray(transforms.Compose(steps)(Image.fromarray(image)))
-
-
-@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-@pytest.mark.parametrize("resize", ["shorter", "exact"])
-@pytest.mark.parametrize("size", [16, 31, 64])
-def test_resized_equals_torchvision(
-    paths: list[Path], folder: Path, size: int, resize: str, interpolation: str
-) -> None:
-    view = ImageCache(paths, folder).view([4, 1, 2, 0])
-    resized = view.resized(size, resize=resize, interpolation=interpolation)  # type: ignore[arg-type]
-    assert resized.shape == (4, size, size, 3)
-    for got, image in zip(resized, view, strict=True):
-        np.testing.assert_array_equal(got, torchvision_resized(image, size, resize, interpolation))
-    assert not resized.flags.writeable
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 70))
-def test_rounding_of_sizes_and_offsets_equals_torchvision(height: int, width: int, size: int) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    got = image_cache.Resizing(size).apply(image)
-    np.testing.assert_array_equal(got, torchvision_resized(image, size, "shorter", "bicubic"))
-
-
-def test_resized_is_computed_once_for_all_rows(
-    paths: list[Path], folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = ImageCache(paths, folder).view([0]).resized(16)
-    monkeypatch.setattr(image_cache.Resizing, "apply", None)
-    cache = ImageCache(paths, folder)
-    np.testing.assert_array_equal(cache.view([3, 0]).resized(16)[1:], first)
-
-
-def test_images_at_a_size_are_a_sequence_like_any_other(paths: list[Path], folder: Path) -> None:
-    cache = ImageCache(paths, folder)
-    view = cache.view([4, 0, 4])
-    small = view.at(16)
-    assert not (folder / "images").exists()  # nothing is read before it is needed
-    assert small.uniform_size == (16, 16)
-    np.testing.assert_array_equal(small.sizes, [(16, 16)] * 3)
-    for got, image in zip(small, view, strict=True):
-        np.testing.assert_array_equal(got, torchvision_resized(image, 16, "shorter", "bicubic"))
-        assert not got.flags.writeable
-    np.testing.assert_array_equal(small[1:][0], small[1])
-    np.testing.assert_array_equal(small.resized(8), view.resized(8))
-    with pytest.raises(ConfigError, match="not positive"):
-        view.at(0)
-    with pytest.raises(ConfigError, match="not square"):
-        view.at(16, crop="none")[0]
-
-
-def test_stacked_images_are_one_array_without_a_copy(tmp_path: Path, folder: Path) -> None:
+def test_stacked_images_are_one_array_without_a_copy(render: Render, tmp_path: Path, folder: Path) -> None:
     paths = render(tmp_path / "set", [(12, 9)] * 3)
     view = ImageCache([paths[0], *paths], folder).view([3, 0, 1])
     array, places = view.stacked
@@ -315,28 +239,13 @@ def test_stacked_images_are_one_array_without_a_copy(tmp_path: Path, folder: Pat
         assert np.shares_memory(array[place], image)
 
 
-def test_stacked_images_at_a_size_come_from_all_rows(paths: list[Path], folder: Path) -> None:
-    view = ImageCache(paths, folder).view([4, 1])
-    array, places = view.at(8).stacked
-    assert array.shape == (5, 8, 8, 3)
-    np.testing.assert_array_equal(array[places], view.resized(8))
-
-
-def test_everything_and_fingerprint_are_those_of_the_data_set(paths: list[Path], folder: Path) -> None:
+def test_everything_and_fingerprint_are_those_of_the_data_set(
+    sizes: list[tuple[int, int]], paths: list[Path], folder: Path
+) -> None:
     cache = ImageCache(paths, folder)
     part = cache.view([3, 1])
-    assert [image.shape[:2] for image in part.everything] == SIZES
+    assert [image.shape[:2] for image in part.everything] == sizes
     assert part.fingerprint == part.everything.fingerprint == cache.fingerprint
-
-
-def test_resizing_refuses_what_has_no_meaning(paths: list[Path], folder: Path) -> None:
-    view = ImageCache(paths, folder).view([0])
-    with pytest.raises(ConfigError, match="not square"):
-        view.resized(16, crop="none")
-    with pytest.raises(ConfigError, match="not positive"):
-        view.resized(0)
-    with pytest.raises(ConfigError, match="interpolation='nearest'"):
-        view.resized(16, interpolation="nearest")  # type: ignore[arg-type]
 
 
 def test_too_small_images_are_refused_in_one_line(paths: list[Path], folder: Path) -> None:
@@ -362,16 +271,6 @@ def test_mended_code_never_meets_old_pixels(
     mended.write_bytes(mended.read_bytes().replace(b"\n", b"\r\n"))
     len(ImageCache(paths[:1], folder).view([0])[0])
     assert len(seen) == 2
-
-
-def test_resized_images_of_neighbouring_rows_are_not_copied(paths: list[Path], folder: Path) -> None:
-    cache = ImageCache(paths, folder)
-    whole, mixed = cache.view([1, 2, 3]).resized(8), cache.view([3, 1, 1]).resized(8)
-    np.testing.assert_array_equal(mixed, whole[[2, 0, 0]])
-    assert np.shares_memory(whole, cache.view(range(5)).at(8).stacked[0])
-    for array in (whole, mixed):
-        with pytest.raises(ValueError, match="read-only"):
-            array[0] = 0
 
 
 def test_what_is_flushed_on_the_way_is_what_was_decoded(

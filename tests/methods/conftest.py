@@ -102,3 +102,17 @@ def recipe_of(monkeypatch: pytest.MonkeyPatch) -> Any:
         return caught[0]
 
     return catch
+
+
+@pytest.fixture
+def pyiqa_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of torch, with pyiqa's folder in it; nothing is found elsewhere either."""
+    import pyiqa.utils.download_util as downloads
+
+    folder = tmp_path / "torch" / "hub" / "pyiqa"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(downloads, "DEFAULT_CACHE_DIR", str(folder))
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *arguments, **options: None)
+    return folder

@@ -51,12 +51,8 @@ class Both:
 
 
 @pytest.fixture(autouse=True)
-def one_thread(tmp_path, monkeypatch):
+def own_cache(one_thread, tmp_path, monkeypatch):
     monkeypatch.setenv("AGIQA_CACHE", str(tmp_path))
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))
