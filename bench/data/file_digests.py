@@ -8,12 +8,43 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from agiqa_bench import atomic
 from agiqa_bench.data.parallel import map_in_order
 from agiqa_bench.errors import BadImageError, StoreError
 
-_Known = dict[str, tuple[int, int, str]]
+
+class FileContent(NamedTuple):
+    """What is known of a file's content.
+
+    Attributes:
+        size: Its length in bytes.
+        changed: Time of its last change, in nanoseconds.
+        digest: Its SHA-256 (hex), or "" if it is not known yet.
+        remembered: Whether the digest is from an earlier run, and holds only if nobody has set the clock back.
+    """
+
+    size: int
+    changed: int
+    digest: str = ""
+    remembered: bool = False
+
+    def read(self, path: str) -> bytes | None:
+        """The content of `path`, or None if it is no longer this one.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        with Path(path).open("rb", buffering=0) as file:
+            content = file.readall()
+            status = os.fstat(file.fileno())
+        if (status.st_size, status.st_mtime_ns, len(content)) != (self.size, self.changed, self.size):
+            return None
+        return content if not self.remembered or hashlib.sha256(content).hexdigest() == self.digest else None
+
+
+_Known = dict[str, FileContent]
 
 
 def file_digests(
@@ -21,7 +52,7 @@ def file_digests(
     memory: Path,
     workers: int,
     progress: Callable[[int, int, str], None],
-) -> tuple[dict[str, str], list[BadImageError]]:
+) -> tuple[dict[str, FileContent], list[BadImageError]]:
     """Hash files in parallel.
 
     Args:
@@ -31,7 +62,8 @@ def file_digests(
         progress: Called with (done, total, what); only if something must be read.
 
     Returns:
-        SHA-256 (hex) of each file that can be read, in the order of `paths`, and why each other one cannot.
+        Size, time of change and digest of each file that can be read, in the order of `paths`, and why each other one
+        cannot.
     """
     note = memory / f"{hashlib.sha256(json.dumps(list(paths)).encode()).hexdigest()}.json"
     known = _recall(note)
@@ -44,22 +76,23 @@ def file_digests(
         except OSError as error:
             bad.append(_unreadable(path, error))
             continue
-        fact = (status.st_size, status.st_mtime_ns)
-        remembered = path in known and known[path][:2] == fact
-        facts[path] = (*fact, known[path][2] if remembered else "")
-        if not remembered:
+        facts[path] = FileContent(status.st_size, status.st_mtime_ns)
+        if path in known and known[path][:2] == facts[path][:2]:
+            facts[path] = known[path]
+        else:
             unread.append(path)
     for done, (path, found) in enumerate(map_in_order(_hash, unread, workers), start=1):
         if isinstance(found, BadImageError):
             bad.append(found)
-        facts[path] = (*facts[path][:2], "" if isinstance(found, BadImageError) else found)
+        else:
+            facts[path] = facts[path]._replace(digest=found)
         progress(done, len(unread), "reading image files")
-    facts = {path: fact for path, fact in facts.items() if fact[2]}
+    facts = {path: fact for path, fact in facts.items() if fact.digest}
     if unread:
         # A digest that cannot be remembered (a read-only cache) is only computed again.
         with contextlib.suppress(StoreError):
-            atomic.write_json(note, facts)
-    return {path: digest for path, (_, _, digest) in facts.items()}, bad
+            atomic.write_json(note, {path: fact[:3] for path, fact in facts.items()})
+    return facts, bad
 
 
 def _unreadable(path: str, error: OSError) -> BadImageError:
@@ -78,6 +111,9 @@ def _recall(note: Path) -> _Known:
     """Read a note; a damaged or absent one is empty, which only costs reading the files."""
     try:
         content = json.loads(note.read_text(encoding="utf-8"))
-        return {str(path): (int(size), int(changed), str(digest)) for path, (size, changed, digest) in content.items()}
+        return {
+            str(path): FileContent(int(size), int(changed), str(digest), remembered=True)
+            for path, (size, changed, digest) in content.items()
+        }
     except (OSError, ValueError, TypeError, AttributeError):
         return {}

@@ -23,7 +23,7 @@ import PIL
 
 from agiqa_bench.data import images as decoding
 from agiqa_bench.data import pixel_store, resizing
-from agiqa_bench.data.file_digests import file_digests
+from agiqa_bench.data.file_digests import FileContent, file_digests
 from agiqa_bench.data.folder_lock import folder_lock
 from agiqa_bench.data.parallel import default_workers, map_in_order
 from agiqa_bench.data.pixel_store import PixelStore, open_store, write_store
@@ -83,9 +83,9 @@ class ImageCache:
         Raises:
             BadImageError: A file cannot be read.
         """
-        digests, bad = self._read
+        contents, bad = self._read
         self._refuse(bad)
-        return _sha256(digests[path] for path in self._paths)
+        return _sha256(contents[path].digest for path in self._paths)
 
     def view(self, rows: npt.ArrayLike) -> Images:
         """The images of `rows` (int, row numbers of the data set), in that order; reads nothing yet."""
@@ -104,10 +104,10 @@ class ImageCache:
     @cached_property
     def entries(self) -> npt.NDArray[np.int64]:
         """Number of each row's image in the store, int64 (n,)."""
-        digests, bad = self._read
+        contents, bad = self._read
         self._refuse(bad)
         numbers = {digest: number for number, digest in enumerate(self._sources)}
-        return np.asarray([numbers[digests[path]] for path in self._paths], dtype=np.int64)
+        return np.asarray([numbers[contents[path].digest] for path in self._paths], dtype=np.int64)
 
     def resized(self, resizing: Resizing) -> PixelStore:
         """All images of the store resized to one size; computed once, kept on disk, opened once.
@@ -121,8 +121,8 @@ class ImageCache:
         return self._resized[resizing]
 
     @cached_property
-    def _read(self) -> tuple[dict[str, str], list[BadImageError]]:
-        """Digest of every file that can be read, and why the others cannot."""
+    def _read(self) -> tuple[dict[str, FileContent], list[BadImageError]]:
+        """What is known of the content of every file that can be read, and why the others cannot."""
         paths = list(dict.fromkeys(self._paths))
         return file_digests(paths, self.folder / "digests", self._workers, self._progress)
 
@@ -144,8 +144,8 @@ class ImageCache:
     def _sources(self) -> dict[str, str]:
         """Per distinct content (digest) the first file that has it, in the order of the rows."""
         sources: dict[str, str] = {}
-        for path, digest in self._read[0].items():
-            sources.setdefault(digest, path)
+        for path, content in self._read[0].items():
+            sources.setdefault(content.digest, path)
         return sources
 
     @property
@@ -172,7 +172,9 @@ class ImageCache:
         """Decode every distinct image in order; at the end raise if any is bad."""
         bad = list(self._read[1])
         with decoding.kept_memory(2 * self._workers):
-            results = map_in_order(_decode, self._sources.items(), self._workers)
+            contents = self._read[0]
+            sources = ((path, contents[path]) for path in self._sources.values())
+            results = map_in_order(_decode, sources, self._workers)
             for done, (_, result) in enumerate(results, start=1):
                 if isinstance(result, BadImageError):
                     bad.append(result)
@@ -345,14 +347,12 @@ def require_minimum_size(images: Images, names: Sequence[str], pixels: int, meth
         )
 
 
-def _decode(source: tuple[str, str]) -> Pixels | BadImageError:
+def _decode(source: tuple[str, FileContent]) -> Pixels | BadImageError:
     """Decode a file whose digest is known; an error is returned, because the others are wanted too."""
-    digest, path = source
+    path, known = source
     try:
-        content = Path(path).read_bytes()
-        if hashlib.sha256(content).hexdigest() != digest:
-            return BadImageError(f"{path} changed while it was read")
-        return decoding.decode(content, path)
+        content = known.read(path)
+        return BadImageError(f"{path} changed while it was read") if content is None else decoding.decode(content, path)
     except BadImageError as error:
         return error
     except OSError as error:

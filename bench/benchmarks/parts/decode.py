@@ -18,7 +18,7 @@ from agiqa_bench.benchmarks.model import Entry, PartResult, Say, Settings
 
 SUMMARY = "images per second that the image cache decodes, over Pillow alone on all cores; reading back and resizing"
 
-SIZES = {"tiny": (16, 64), "full": (300, 512), "paper": (2982, 512)}
+SIZES = {"tiny": (16, 64), "full": (1000, 512), "paper": (2982, 512)}
 """Pictures, and their height and width, by scale."""
 FORMATS = {"JPEG": {"quality": 90}, "PNG": {}}
 """Formats with what Pillow is told when it writes them."""
@@ -100,10 +100,16 @@ def _with_pillow(pool: Executor, paths: Sequence[str], chunk: int, round_: int) 
 
 
 def _with_cache(paths: Sequence[str], folder: Path, round_: int) -> Took:
+    import shutil
+
     from agiqa_bench.data.image_cache import ImageCache
 
-    # A cache per round: nothing is known of the files, and no digest of an earlier round is remembered.
-    return timed(lambda: ImageCache(paths, folder / str(round_)).store)
+    # A cache per round: nothing is known of the files, and no digest of an earlier round is remembered. Each is removed
+    # at once: with all of them kept, a small machine would run out of fresh memory for the system's file cache.
+    place = folder / str(round_)
+    took = timed(lambda: ImageCache(paths, place).store)
+    shutil.rmtree(place)
+    return took
 
 
 def _beside_pillow(format_: str, took: dict[str, list[Took]], images: int) -> list[Entry]:
