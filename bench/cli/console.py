@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -18,3 +19,8 @@ def wide_console(**options: Any) -> Console:
     if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
         console.width = max(console.width, PIPE_WIDTH)
     return console
+
+
+def say_on_stderr(line: str) -> None:
+    """One line for the person who waits, beside what the command shows."""
+    sys.stderr.write(f"{line}\n")

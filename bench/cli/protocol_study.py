@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -119,9 +118,10 @@ def protocol_study(
     The same command again computes only what is missing. A data set that is not there comes with
     'agiqa-bench datasets download NAME'.
     """  # noqa: D205 - a blank line would make paragraphs, and the help keeps the line breaks of all but the first
+    from agiqa_bench.cli.console import say_on_stderr
     from agiqa_bench.execution.request import build_request, parse_setting
-    from agiqa_bench.execution.stopping import EXIT_CODE, Terminated, sigterm_as_ctrl_c
     from agiqa_bench.offline import is_offline
+    from agiqa_bench.stopping import EXIT_CODE, Terminated, stop_signals
 
     if report_only:
         _report_only(_folder(dataset, output))
@@ -151,10 +151,10 @@ def protocol_study(
     }
     request = build_request(config, {key: value for key, value in options.items() if value is not None})
     try:
-        with sigterm_as_ctrl_c():
+        with stop_signals(say_on_stderr):
             code = _study(request, dry_run=dry_run)
     except Terminated:
-        sys.stderr.write("stopped by SIGTERM\n")
+        say_on_stderr("stopped by SIGTERM")
         code = EXIT_CODE
     raise typer.Exit(code)
 
@@ -197,9 +197,9 @@ def _study(request: RunRequest, *, dry_run: bool) -> int:
     from agiqa_bench.cli.progress import TerminalWatcher, forward_log
     from agiqa_bench.errors import ConfigError
     from agiqa_bench.execution.runner import Outcome
-    from agiqa_bench.execution.stopping import EXIT_CODE
     from agiqa_bench.execution.store import Store
     from agiqa_bench.plugins import load_plugin
+    from agiqa_bench.stopping import EXIT_CODE, INTERRUPTED
     from agiqa_bench.studies.protocols import DEFAULT, missing_cells, plan_study, shared_cells
     from agiqa_bench.studies.results import read_study
 
@@ -241,7 +241,7 @@ def _study(request: RunRequest, *, dry_run: bool) -> int:
     total.reused -= shared_cells(plans) + sum(sum(own.values()) for own in counts.values())
     _show_ending(total, shared_cells(plans), store, told)
     if total.interrupted:
-        return EXIT_CODE if total.terminated else 130
+        return EXIT_CODE if total.terminated else INTERRUPTED
     return 1 if total.failures else 0
 
 
@@ -249,14 +249,14 @@ def _run(plan: Plan, store: Store, told: Console) -> Outcome:
     """Run one protocol, with bars of its own."""
     from agiqa_bench.cli.progress import TerminalWatcher, forward_log
     from agiqa_bench.execution.inputs import store_inputs
-    from agiqa_bench.execution.runner import run
+    from agiqa_bench.execution.runner import executor_of, run
 
     plan.find_results(store)  # what an earlier protocol has computed may be in this one too
     store_inputs(plan, store)
     watcher = TerminalWatcher(told)
     forward_log(watcher)
     with watcher:
-        return run(plan, store, watcher, plan.request.jobs)
+        return run(plan, store, watcher, executor_of(plan.request))
 
 
 def _add(total: Outcome, one: Outcome) -> None:

@@ -144,6 +144,36 @@ def run(
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", help="Processes. (default: 1)", rich_help_panel=_COMPUTE)
     ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            help="Where cells are computed: local, or ray (a cluster). (default: local)", rich_help_panel=_COMPUTE
+        ),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Of a Ray cluster that is there, e.g. auto; without it, --executor ray starts one on this machine.",
+            rich_help_panel=_COMPUTE,
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Compute only the I-th of N parts, e.g. of a SLURM array; 'agiqa-bench merge' joins them.",
+            rich_help_panel=_COMPUTE,
+        ),
+    ] = None,
+    cell_timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="End a cell that takes longer, and go on. (default: never)",
+            rich_help_panel=_COMPUTE,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder. (default: results/runs/<data set>)", rich_help_panel=_COMPUTE),
@@ -164,9 +194,10 @@ def run(
     ] = False,
 ) -> None:
     """Compare methods on a data set and show the table. The same command again computes only what is missing."""
+    from agiqa_bench.cli.console import say_on_stderr
     from agiqa_bench.execution.request import build_request, parse_python_for, parse_setting
-    from agiqa_bench.execution.stopping import EXIT_CODE, Terminated, sigterm_as_ctrl_c
     from agiqa_bench.offline import is_offline
+    from agiqa_bench.stopping import EXIT_CODE, Terminated, stop_signals
 
     parsed: dict[str, dict[str, Any]] = {}
     for text in settings or ():
@@ -196,16 +227,20 @@ def run(
         "batch_size": batch_size,
         "deterministic": deterministic,
         "jobs": jobs,
+        "executor": executor,
+        "ray_address": ray_address,
+        "shard": shard,
+        "cell_timeout": cell_timeout,
         "output": output,
         "save_models": save_models,
         "offline": offline if offline is not None or not is_offline() else True,
     }
     request = build_request(config, {key: value for key, value in options.items() if value is not None})
     try:
-        with sigterm_as_ctrl_c():
+        with stop_signals(say_on_stderr):
             code = run_request(request, download=download, dry_run=dry_run)
     except Terminated:
-        sys.stderr.write("stopped by SIGTERM\n")
+        say_on_stderr("stopped by SIGTERM")
         code = EXIT_CODE
     raise typer.Exit(code)
 
@@ -232,12 +267,13 @@ def run_request(request: RunRequest, *, download: bool, dry_run: bool) -> int:
     from agiqa_bench.cli.progress import TerminalWatcher, forward_log
     from agiqa_bench.errors import ConfigError, StoreError
     from agiqa_bench.execution.inputs import store_inputs
+    from agiqa_bench.execution.runner import executor_of
     from agiqa_bench.execution.runner import run as run_plan
-    from agiqa_bench.execution.stopping import EXIT_CODE
     from agiqa_bench.execution.store import Store
     from agiqa_bench.plugins import load_plugin
     from agiqa_bench.reporting.files import write_run_tables
     from agiqa_bench.reporting.results import read_results
+    from agiqa_bench.stopping import EXIT_CODE, INTERRUPTED
 
     if request.offline:
         os.environ.update(AGIQA_OFFLINE="1", HF_HUB_OFFLINE="1")
@@ -262,7 +298,7 @@ def run_request(request: RunRequest, *, download: bool, dry_run: bool) -> int:
     store_inputs(plan, store)
     try:
         with watcher:
-            outcome = run_plan(plan, store, watcher, request.jobs)
+            outcome = run_plan(plan, store, watcher, executor_of(request))
     except StoreError:
         # What was finished is kept: show it, though nothing more can be written.
         with suppress(StoreError):
@@ -273,7 +309,7 @@ def run_request(request: RunRequest, *, download: bool, dry_run: bool) -> int:
     shown.print(_latest_table(store, shown))
     _show_ending(outcome, plan, store, told)
     if outcome.interrupted:
-        return EXIT_CODE if outcome.terminated else 130
+        return EXIT_CODE if outcome.terminated else INTERRUPTED
     return 1 if outcome.failures else 0
 
 

@@ -97,11 +97,12 @@ def run_table(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plans and stop.")] = False,
 ) -> None:
     """Run what a table needs: each of its data sets with the methods of its rows; then show what was measured."""
+    from agiqa_bench.cli.console import say_on_stderr
     from agiqa_bench.execution.request import parse_python_for
-    from agiqa_bench.execution.stopping import EXIT_CODE, Terminated, sigterm_as_ctrl_c
     from agiqa_bench.offline import is_offline
     from agiqa_bench.papers.published import published_table
     from agiqa_bench.papers.requests import requests_for
+    from agiqa_bench.stopping import EXIT_CODE, Terminated, stop_signals
 
     options: dict[str, Any] = {
         "data_root": data_root,
@@ -120,10 +121,10 @@ def run_table(
     given = {key: value for key, value in options.items() if value is not None}
     requests = requests_for(table, given, as_published=as_published)
     try:
-        with sigterm_as_ctrl_c():
+        with stop_signals(say_on_stderr):
             code = _run_all(table, requests, download=download, dry_run=dry_run)
     except Terminated:
-        sys.stderr.write("stopped by SIGTERM\n")
+        say_on_stderr("stopped by SIGTERM")
         code = EXIT_CODE
     raise typer.Exit(code)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from agiqa_bench.errors import ConfigError
 from agiqa_bench.evaluation.rules import SplitRule
@@ -47,6 +47,10 @@ class RunRequest(BaseModel):
     batch_size: int | None = Field(default=None, ge=1)
     deterministic: bool = False
     jobs: int = Field(default=1, ge=1)
+    executor: Literal["local", "ray"] = "local"
+    ray_address: str | None = None
+    shard: tuple[int, int] | None = None
+    cell_timeout: float | None = Field(default=None, gt=0)
     output: Path | None = None
     save_models: bool = False
     offline: bool = False
@@ -61,6 +65,19 @@ class RunRequest(BaseModel):
     def crosses(self) -> bool:
         """Whether methods learn from one data set and are judged on another."""
         return not self.dataset
+
+    @field_validator("shard", mode="before")
+    @classmethod
+    def _parse_shard(cls, value: Any) -> Any:
+        return parse_shard(value) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_executor(self) -> Self:
+        if self.ray_address is not None and self.executor != "ray":
+            raise ConfigError("--ray-address names a Ray cluster: give --executor ray as well")
+        if self.executor == "ray" and self.jobs > 1:
+            raise ConfigError("--jobs is for this machine's processes; with --executor ray the cluster decides")
+        return self
 
     @model_validator(mode="after")
     def _check_data(self) -> Self:
@@ -257,6 +274,21 @@ def parse_setting(text: str) -> tuple[str, str, Any]:
     if not equals or not dot or not method.strip() or not key.strip():
         raise ConfigError(f"--set '{text}': write it as method.key=value, e.g. clipscore.backbone=demo-rn")
     return method.strip(), key.strip(), parse_value(value)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Parse `i/n` of `--shard`: the i-th of n parts, counted from 1.
+
+    Raises:
+        ConfigError: It does not have that form.
+
+    >>> parse_shard("2/3")
+    (2, 3)
+    """
+    match = re.fullmatch(r"\s*([0-9]{1,6})\s*/\s*([0-9]{1,6})\s*", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise ConfigError(f"--shard {text}: write i/n with i from 1 to n, e.g. 2/3 for the second of three parts")
+    return int(match[1]), int(match[2])
 
 
 def parse_python_for(text: str) -> tuple[str, str]:

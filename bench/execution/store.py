@@ -6,6 +6,7 @@
         scores/<label>/<key>/             score.json, scores.parquet     (zero-shot: each image once, for all repeats)
         failures/<label>/<what>-<key>.json
         scratch/<label>/<key>/            what a running cell keeps for its own continuation
+        locks/<label>/<what>-<key>.lock   held by who computes a cell now; see `agiqa_bench.execution.claims`
         plans/<time>-<id>.json            one per command: protocol, methods, keys, provenance
         splits/<digest>.json
         samples/<fingerprint>.parquet     the data set's rows, for figures and galleries: a report needs nothing else
@@ -153,6 +154,16 @@ class Store:
             return ""
         _, fault = read_cell(folder, key, with_model=False)
         return f"{folder.relative_to(self.root).as_posix()}/{fault}" if fault else ""
+
+    def lock_file(self, label: str, what: str, key: str) -> Path:
+        """The file that whoever computes a cell (`what`: its repeat) or zero-shot scores holds a lock on."""
+        return self.root / "locks" / slug(label) / f"{what}-{key[:_KEY_LENGTH]}.lock"
+
+    def remove_unfinished(self, label: str, repeat: int, key: str) -> None:
+        """Delete what killed processes left half-written of a cell; only for who holds its claim."""
+        folder = self.cell_folder(label, repeat, key)
+        for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
+            shutil.rmtree(leftover, ignore_errors=True)
 
     def has_cell(self, label: str, repeat: int, key: str) -> bool:
         """Whether a cell is there, whole or not."""

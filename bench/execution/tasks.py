@@ -18,6 +18,7 @@ import numpy.typing as npt
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import AgiqaError, StoreError
 from agiqa_bench.execution import cell as cells
+from agiqa_bench.execution.claims import claim
 from agiqa_bench.execution.plan import Plan, PlannedCell, PlannedMethod, cell_context
 from agiqa_bench.execution.provenance import environment, now
 from agiqa_bench.execution.store import Store
@@ -58,6 +59,7 @@ class TaskResult:
         failures: What failed and one line that says why: the whole task, or single repeats of it.
         seconds: Wall time.
         reused: Number of cells that another process had stored since the plan was made.
+        taken: True if another process is at it: nothing was done, and it is to be looked at again later.
     """
 
     task: Task
@@ -65,17 +67,28 @@ class TaskResult:
     failures: tuple[tuple[str, str], ...]
     seconds: float
     reused: int = 0
+    taken: bool = False
 
 
 def tasks_of(plan: Plan, *, finished: bool = False) -> list[Task]:
-    """The tasks that are left, in the plan's order; with `finished` those that were done before too."""
+    """The tasks that are left, in the plan's order; with `finished` those that were done before too.
+
+    Of a request for a shard, every n-th one: so each shard gets its part of every method, whatever is done already.
+    """
     tasks: list[Task] = []
     for method in plan.methods:
-        repeats = [cell.repeat for cell in (method.cells if finished else method.missing)]
+        repeats = [cell.repeat for cell in method.cells]
         size = method.cls.trains_together if method.score_key is None else 1 + max(repeats, default=0)
         groups = groupby(repeats, lambda repeat, size=size: repeat // size)  # type: ignore[misc]
         tasks += [Task(method.label, tuple(group)) for _, group in groups]
-    return tasks
+    if plan.request.shard is not None:
+        number, shards = plan.request.shard
+        tasks = tasks[number - 1 :: shards]
+    if finished:
+        return tasks
+    missing = {method.label: {cell.repeat for cell in method.missing} for method in plan.methods}
+    left = [Task(task.label, tuple(r for r in task.repeats if r in missing[task.label])) for task in tasks]
+    return [task for task in left if task.repeats]
 
 
 def left_of(plan: Plan, store: Store, task: Task) -> tuple[PlannedMethod, list[PlannedCell]]:
@@ -88,16 +101,45 @@ def left_of(plan: Plan, store: Store, task: Task) -> tuple[PlannedMethod, list[P
 
 
 def execute(plan: Plan, store: Store, task: Task, step: Step) -> TaskResult:
-    """Compute a task and store its cells; a failure is recorded and returned, not raised.
+    """Compute a task and store its cells, unless another process is at it; a failure is recorded and returned.
 
     Raises:
         StoreError: Results cannot be written: the run cannot go on.
     """
     started = time.perf_counter()
-    method, wanted = left_of(plan, store, task)
+    held = claim(_claimed(plan, store, task))
+    if held is None:
+        return TaskResult(task, 0, (), time.perf_counter() - started, taken=True)
+    done = False
+    try:
+        method, wanted = left_of(plan, store, task)
+        failures = _compute(plan, store, method, wanted, task, step) if wanted else []
+        done = all(cell.result is not None for cell in wanted)
+    finally:
+        held.release(done=done)
+    computed = sum(cell.result is not None for cell in wanted)
     reused = len(task.repeats) - len(wanted)
-    if not wanted:
-        return TaskResult(task, 0, (), time.perf_counter() - started, reused)
+    return TaskResult(task, computed, tuple(failures), time.perf_counter() - started, reused)
+
+
+def _claimed(plan: Plan, store: Store, task: Task) -> list[Path]:
+    """The lock files of a task."""
+    method = next(method for method in plan.methods if method.label == task.label)
+    if method.score_key is not None:
+        return [store.lock_file(method.label, "scores", method.score_key)]
+    return [
+        store.lock_file(method.label, f"{cell.repeat:02d}", cell.key)
+        for cell in method.cells
+        if cell.repeat in task.repeats
+    ]
+
+
+def _compute(
+    plan: Plan, store: Store, method: PlannedMethod, wanted: list[PlannedCell], task: Task, step: Step
+) -> list[tuple[str, str]]:
+    """Compute and store cells that nobody else is at; what failed, and one line that says why."""
+    for cell in wanted:
+        store.remove_unfinished(method.label, cell.repeat, cell.key)
     failures: list[tuple[str, str]] = []
     if method.score_key is not None:
         attempts = [(task.what, "scores", method.score_key, _run_zero_shot(plan, store, method, wanted, step))]
@@ -110,8 +152,7 @@ def execute(plan: Plan, store: Store, task: Task, step: Step) -> TaskResult:
         if failed is not None:
             store.write_failure(method.label, name, key, failed.record | {"method": method.label, "what": what})
             failures.append((what, failed.line))
-    computed = sum(cell.result is not None for cell in wanted)
-    return TaskResult(task, computed, tuple(failures), time.perf_counter() - started, reused)
+    return failures
 
 
 class _Failed(Exception):  # noqa: N818 - it never leaves this module

@@ -61,8 +61,12 @@ class Continuation:
         state: dict[str, Any] = torch.load(buffer, map_location="cpu", weights_only=True)
         return state
 
-    def save(self, state: dict[str, Any]) -> None:
+    def save(self, state: dict[str, Any], *, now: bool = False) -> None:
         """Write the state after an epoch, if enough work has gone in since the last time.
+
+        Args:
+            state: What `load` is to give back.
+            now: Write it in any case, because there may be no next time.
 
         Raises:
             StoreError: The file system refuses.
@@ -70,7 +74,7 @@ class Continuation:
         started = time.monotonic()
         # A large model takes seconds to write down: never more than a twentieth of the time goes there.
         wanted = max(self._seconds, _SHARE * self._beside * self._cost) if self._seconds else 0.0
-        if self._file is None or started - self._last < wanted:
+        if self._file is None or (started - self._last < wanted and not now):
             return
         buffer = io.BytesIO()
         torch.save(state, buffer)

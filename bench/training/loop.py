@@ -14,6 +14,7 @@ import torch
 from agiqa_bench.errors import TrainingError
 from agiqa_bench.method import Context
 from agiqa_bench.seeds import derive_seed
+from agiqa_bench.stopping import unbroken
 from agiqa_bench.training.continuation import Continuation
 from agiqa_bench.training.learner import Learner
 from agiqa_bench.training.memory import free, halved, is_out_of_memory
@@ -100,13 +101,14 @@ def train_together(
             one.restore(saved)
     passes = _Passes(places, min(one.places for one in trainings))
     while active := [one for one in trainings if not one.is_over]:
-        # After a kill some may be an epoch behind: they catch up first.
-        epoch = min(one.epoch for one in active)
-        _one_epoch([one for one in active if one.epoch == epoch], recipe.epochs, passes, validate=validate)
-        for one, file in zip(trainings, files, strict=True):
-            if one.epoch == epoch + 1 and one in active and one.failure is None:
-                one.places = passes.places
-                file.save(one.state())
+        with unbroken() as stopping:
+            # After a kill some may be an epoch behind: they catch up first.
+            epoch = min(one.epoch for one in active)
+            _one_epoch([one for one in active if one.epoch == epoch], recipe.epochs, passes, validate=validate)
+            for one, file in zip(trainings, files, strict=True):
+                if one.epoch == epoch + 1 and one in active and one.failure is None:
+                    one.places = passes.places
+                    file.save(one.state(), now=stopping())
     return [one.failure or one.finish(validate=validate) for one in trainings]
 
 
