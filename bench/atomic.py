@@ -46,6 +46,46 @@ def fsync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def probe(folder: Path) -> float:
+    """Prove that a folder can be written, and tell what time it is there.
+
+    Args:
+        folder: Created if it is not there.
+
+    Returns:
+        Seconds, by the clock that gives its files their times; on a network that is the server's.
+
+    Raises:
+        StoreError: The file system refuses.
+    """
+    path = folder / ".writable"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = open_beside(path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+                return os.fstat(file.fileno()).st_mtime
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise explain(error, path) from error
+
+
+def remove(path: Path) -> None:
+    """Delete a file, if it is there.
+
+    Raises:
+        StoreError: The file system refuses.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise explain(error, path) from error
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all.
 

@@ -107,6 +107,11 @@ class Method(ABC):
         keeps_features: True if it computes features of all images once, for all repeats and runs: then their time is in
             the first repeat's training, or nowhere, and the time per image is without them.
         takes_python: True if it can compute in another Python interpreter, named by `--python-for NAME=PATH`.
+        num_cpus: CPU cores that a task of it asks a cluster for (`--executor ray`), which may be a fraction. Unless
+            OMP_NUM_THREADS is set, it computes with as many threads there, 1 at least.
+        num_gpus: GPUs that a task of it asks a cluster for where it computes on CUDA: a fraction of one for a small
+            method, several of which then share it, 0 for one that computes on the CPU whatever the device. A method
+            that never imports torch asks for none.
         groups: Families that it belongs to, names for `--methods`, e.g. "proposed", "deep", "handcrafted", "svr". The
             groups "zero-shot", "alignment" and "no-pixel" follow from the other class data.
         citation: BibTeX entry.
@@ -127,6 +132,8 @@ class Method(ABC):
     trains_together: ClassVar[int] = 1
     keeps_features: ClassVar[bool] = False
     takes_python: ClassVar[bool] = False
+    num_cpus: ClassVar[float] = 1
+    num_gpus: ClassVar[float] = 1
     groups: ClassVar[tuple[str, ...]] = ()
     citation: ClassVar[str] = ""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

@@ -11,6 +11,7 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -254,7 +255,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def problem_with_class_data(cls: type) -> str:
-    """What is wrong with a class's name, title, targets or trains_together, in one line; empty if nothing is."""
+    """What is wrong with what a class says of itself, in one line; empty if nothing is."""
     for attribute in ("name", "title"):
         value = getattr(cls, attribute, None)
         if not isinstance(value, str) or not value:
@@ -262,7 +263,17 @@ def problem_with_class_data(cls: type) -> str:
     targets = getattr(cls, "targets", ())
     if not isinstance(targets, tuple):
         return f"class {cls.__name__} needs a tuple as its 'targets', and has {targets!r}"
-    return _problem_with_company(cls)
+    return _problem_with_company(cls) or _problem_with_shares(cls)
+
+
+def _problem_with_shares(cls: type) -> str:
+    for attribute in ("num_cpus", "num_gpus"):
+        share = getattr(cls, attribute, 1)
+        if type(share) not in (int, float) or not 0 <= share < math.inf:
+            return f"class {cls.__name__} needs a number from 0 on as its '{attribute}', and has {share!r}"
+    if (gpus := getattr(cls, "num_gpus", 1)) > 1 and gpus % 1:
+        return f"class {cls.__name__} asks for {gpus} GPUs as its 'num_gpus': above 1 it must be a whole number"
+    return ""
 
 
 def _problem_with_company(cls: type) -> str:

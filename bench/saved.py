@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
@@ -23,6 +24,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 import agiqa_bench
 from agiqa_bench import atomic
+from agiqa_bench.backbones.checkpoint import one_line
+from agiqa_bench.backbones.weight_headers import safetensors_fault
 from agiqa_bench.errors import AgiqaError, CheckpointError, ConfigError, DataError, WeightsUnavailableError
 from agiqa_bench.method import Context, Method, MethodConfig, Precision, Weights
 from agiqa_bench.registry import method_registry
@@ -36,7 +39,11 @@ FORMAT = 1
 CHUNK = 64
 """Images that are decoded and scored at a time, so that a large folder needs little room in the temporary folder."""
 
+MAX_FACTS = 16 << 20
+"""Bytes that the JSON file of a model may have; one has a few hundred."""
+
 _TENSORS, _FACTS = ".safetensors", ".json"
+_SHOWN = 160
 
 
 class _Part(BaseModel):
@@ -146,21 +153,23 @@ def read_saved(path: Path) -> SavedModel:
     """
     file = _beside(_stem(path), _FACTS)
     try:
-        facts = json.loads(_content(file))
-    except ValueError as error:
-        raise CheckpointError(f"model {file} is not a JSON file ({error}): save the model again") from error
+        facts = json.loads(_content(file, MAX_FACTS), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deep" if isinstance(error, RecursionError) else str(error)[:_SHOWN]
+        raise CheckpointError(f"model {file} is not a JSON file ({why}): save the model again") from error
     found = facts.get("format") if isinstance(facts, dict) else None
     if isinstance(found, int) and found != FORMAT:
+        writer = _shown(facts.get("agiqa_bench", "unknown"))
         raise CheckpointError(
-            f"model {file} has format {found}, and agiqa-bench {agiqa_bench.__version__} reads format {FORMAT}: "
-            f"install the version that wrote it ({facts.get('agiqa_bench', 'unknown')}) or save the model again"
+            f"model {file} has format {_shown(found)}, and agiqa-bench {agiqa_bench.__version__} reads format "
+            f"{FORMAT}: install the version that wrote it ({writer}) or save the model again"
         )
     try:
         # From JSON, so that lists are taken for tuples and nothing else is guessed.
         return SavedModel.model_validate_json(json.dumps(facts), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole"
+        where = _shown(".".join(str(part) for part in first["loc"])) or "the whole"
         raise CheckpointError(
             f"model {file} does not describe a saved model ({where}: {first['msg']}): give a file that "
             "'agiqa-bench run --save-models' or save_model wrote"
@@ -292,8 +301,24 @@ def _plugin_file(cls: type[Method]) -> str:
     return Path(getattr(sys.modules.get(cls.__module__), "__file__", None) or "").name
 
 
-def _content(file: Path) -> bytes:
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _shown(value: object) -> str:
+    """What a file holds, as a message may show it."""
+    text = str(value)[:_SHOWN]
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def _content(file: Path, most: int | None = None) -> bytes:
+    """The bytes of a file, which may have at most `most`."""
     try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise CheckpointError(f"model {file} cannot be read: it is a folder, a device or a pipe and not a file")
+        if most is not None and status.st_size > most:
+            raise CheckpointError(f"model {file} has {status.st_size:,} bytes, and more than {most:,} are refused")
         return file.read_bytes()
     except FileNotFoundError as error:
         both = f"{file.stem}{_TENSORS} and {file.stem}{_FACTS}"
@@ -312,19 +337,24 @@ def _tensors(file: Path, sha256: str) -> dict[str, torch.Tensor]:
             f"model {file} is damaged, or belongs to another JSON file ({len(content)} bytes with another SHA-256 than "
             f"the {sha256[:12]}... noted in {file.stem}{_FACTS}): copy both files again"
         )
+    fault = safetensors_fault(content[:8], len(content))
+    if fault:
+        raise CheckpointError(f"model {file} {fault}: save the model again")
     try:
         return load(content)
-    except SafetensorError as error:
-        raise CheckpointError(f"model {file} is not a safetensors file ({error}): save the model again") from error
+    except (SafetensorError, LookupError, RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"model {file} is not a safetensors file ({one_line(error)}): save the model again"
+        ) from error
 
 
 def _method_class(saved: SavedModel, stem: Path) -> type[Method]:
     if saved.plugin and saved.method not in method_registry():
         raise CheckpointError(
-            f"model {stem} is of method '{saved.method}' from the file {saved.plugin}, which is not loaded: give it "
-            "with --plugin FILE (in Python: agiqa_bench.plugins.load_plugin)"
+            f"model {stem} is of method '{_shown(saved.method)}' from the file {_shown(saved.plugin)}, which is not "
+            "loaded: give it with --plugin FILE (in Python: agiqa_bench.plugins.load_plugin)"
         )
-    return method_registry().load(saved.method)
+    return method_registry().load(_shown(saved.method))
 
 
 def _config(cls: type[Method], saved: SavedModel, changed: dict[str, Any], stem: Path) -> MethodConfig:

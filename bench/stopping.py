@@ -36,7 +36,7 @@ _asked = _Asked()
 
 @contextmanager
 def unbroken() -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C wait until the block has ended; it raises KeyboardInterrupt then.
+    """Let the first Ctrl-C wait until the block has ended, be it with an error; it raises KeyboardInterrupt then.
 
     For work that is lost if it is broken off, and ends soon: an epoch, and writing down what it learnt. Without
     `stop_signals`, Ctrl-C is what it always is.
@@ -47,6 +47,10 @@ def unbroken() -> Iterator[Callable[[], bool]]:
     _asked.unbroken += 1
     try:
         yield lambda: _asked.stop
+    except Exception as error:
+        if _asked.stop:
+            raise KeyboardInterrupt from error
+        raise
     finally:
         _asked.unbroken -= 1
     if _asked.stop and not _asked.unbroken:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from agiqa_bench.data.dataset import Fault, Source, Target
 from agiqa_bench.data.published import PublishedDataset, read_annotations
 from agiqa_bench.errors import DataError
+from agiqa_bench.named_file import require_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +21,9 @@ PER_PROMPT = 4
 
 _MATLAB_FILES = {"quality": "mosz1.mat", "authenticity": "mosz2.mat", "alignment": "mosz3.mat"}
 _PROMPT_FILES = ("AIGCIQA2023_Prompts.xlsx", "prompts.xlsx", "prompt.xlsx")
+_MOST_MATLAB_BYTES = 2**18
+"""The official files have 20 kB; such a file may unpack to a thousand times its size."""
+
 _TABLE = "AIGCIQA2023.csv"
 _TABLE_COLUMNS = {"quality": "quality_mos", "authenticity": "authenticity_mos", "alignment": "correspondence_mos"}
 
@@ -179,15 +183,16 @@ def _ratings(file: Path, target: str, count: int) -> npt.NDArray[np.float64]:
 def _matlab_ratings(file: Path, count: int) -> npt.NDArray[np.float64]:
     import numpy as np
     import scipy.io
-    from scipy.io.matlab import MatReadError
 
+    require_file(file, "MATLAB file", DataError, _MOST_MATLAB_BYTES)
     try:
         content = scipy.io.loadmat(file, variable_names=["MOSz"])
-    except (MatReadError, ValueError, TypeError, OSError, NotImplementedError) as error:
+    except Exception as error:
+        # The reader raises whatever a damaged file makes it stumble over.
         raise DataError(f"{file} is not a readable MATLAB file ({error}); fetch the official one again") from error
     values = content.get("MOSz")
-    if values is None or values.size != count or not np.issubdtype(values.dtype, np.number):
-        found = "no MOSz" if values is None else f"MOSz of shape {values.shape}, type {values.dtype}"
+    if not isinstance(values, np.ndarray) or values.size != count or values.dtype.kind not in "iuf":
+        found = f"MOSz of shape {values.shape}, type {values.dtype}" if isinstance(values, np.ndarray) else "no MOSz"
         raise DataError(f"{file} holds {found} where the official file has {count} x 1 numbers; fetch it again")
     ratings: npt.NDArray[np.float64] = values.astype(np.float64).ravel()
     return ratings
@@ -195,19 +200,18 @@ def _matlab_ratings(file: Path, count: int) -> npt.NDArray[np.float64]:
 
 def _prompt_column(file: Path) -> list[str]:
     """The 100 prompts: last of the columns category, challenge, prompt of a sheet without a header."""
-    import zipfile
-
-    import pandas as pd
+    from agiqa_bench.data.tables import read_table
 
     try:
-        sheet = pd.read_excel(file, header=None, dtype=str, keep_default_na=False)
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{file} cannot be read ({error}); fetch the official file again") from error
-    if sheet.shape[0] == PROMPTS + 1 and str(sheet.iloc[0, -1]).strip().lower() in {"prompt", "prompts"}:
-        sheet = sheet.iloc[1:]
-    if sheet.shape[0] != PROMPTS or sheet.shape[1] < 3:
+        table = read_table(file)
+    except DataError as error:
+        raise DataError(f"{error}; fetch the official file again") from error
+    rows = [list(map(str, row)) for row in (table.columns, *table.itertuples(index=False))]
+    if len(rows) == PROMPTS + 1 and rows[0][-1].strip().lower() in {"prompt", "prompts"}:
+        rows = rows[1:]
+    if len(rows) != PROMPTS or len(rows[0]) < 3:
         raise DataError(
-            f"{file} has {sheet.shape[0]} rows and {sheet.shape[1]} columns where the official table has {PROMPTS} "
-            "and 3; fetch it again"
+            f"{file} has {len(rows)} rows and {len(rows[0])} columns where the official table has {PROMPTS} and 3; "
+            "fetch it again"
         )
-    return [str(prompt) for prompt in sheet.iloc[:, 2]]
+    return [row[2] for row in rows]

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from agiqa_bench.data.dataset import Dataset, Fault, Target
-from agiqa_bench.data.tables import as_text, read_table, refuse_duplicates
+from agiqa_bench.data.tables import as_number, as_text, read_table, refuse_duplicates
 from agiqa_bench.errors import DataError
+from agiqa_bench.harmless import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_TARGET = re.compile(r"\w[\w .+()-]{0,59}")
+"""It becomes part of the names of columns, settings and files."""
 
 _SHOWN = 60
 """How many characters of a name a message shows."""
@@ -24,7 +29,8 @@ class TableDataset(Dataset):
     Columns, in any order and letter case: `image` (path, absolute or relative to `--data-root` or the table's
     folder), `prompt`, and `mos` (taken as quality) or any number of `mos_<target>`. Optional: `group` (rows that must
     not be split over training and test; where it is blank the prompt) and `generator` (where it is blank "unknown").
-    Others are ignored. An image may have several rows, one per rating.
+    Others are ignored. An image may have several rows, one per rating. A table is its user's own file: image paths may
+    leave its folder, and are only ever read.
     """
 
     name = "table"
@@ -56,7 +62,7 @@ class TableDataset(Dataset):
         self.path = path
         self._table, ranges = _interpret(read_table(path), path)
         # Class data of other data sets; here the file decides.
-        self.name = self.title = path.stem
+        self.name = self.title = one_line(path.stem).strip(". ") or "table"
         self.targets = tuple(Target(target, mos_range or found) for target, found in ranges.items())
 
     def read(self) -> tuple[pd.DataFrame, tuple[Fault, ...]]:
@@ -126,6 +132,12 @@ def _interpret(raw: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, dict[str, t
     }
     if not targets:
         raise DataError(f"table {path} has no column 'mos' or 'mos_<target>' (it has: {there})")
+    odd = next((name for name in targets if not _TARGET.fullmatch(name)), None)
+    if odd is not None:
+        raise DataError(
+            f"table {path}: a target cannot be called '{odd[:_SHOWN]}'; give the column 'mos_<target>' a "
+            "name of at most 60 letters, digits, blanks and . + - _ ( )"
+        )
     if {"mos", "mos_quality"} <= set(raw.columns):
         raise DataError(f"table {path} has both 'mos' and 'mos_quality', which mean the same; remove one")
     if raw.empty:
@@ -152,7 +164,7 @@ def _interpret(raw: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, dict[str, t
 
 
 def _mos(values: pd.Series, image: pd.Series, path: Path) -> list[float]:
-    numbers = [_number(value) for value in values]
+    numbers = [as_number(value) for value in values]
     bad = [row for row, number in enumerate(numbers) if not math.isfinite(number)]
     if bad:
         raise DataError(
@@ -160,10 +172,3 @@ def _mos(values: pd.Series, image: pd.Series, path: Path) -> list[float]:
             f"'{values.iloc[bad[0]]}' is not a finite number ({len(bad)} such rows); mend or delete them"
         )
     return numbers
-
-
-def _number(value: object) -> float:
-    try:
-        return float(value)  # type: ignore[arg-type]  # what is not a number is the point
-    except (TypeError, ValueError):
-        return math.nan

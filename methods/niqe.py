@@ -38,6 +38,7 @@ class NIQE(Method):
     summary = "distance of natural scene statistics to those of pristine photographs, no training"
     targets = ("quality",)
     trainable = False
+    num_gpus = 0
     groups = ("handcrafted",)
     citation = """@article{mittal2013niqe,
   title = {Making a ``Completely Blind'' Image Quality Analyzer},

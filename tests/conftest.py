@@ -34,6 +34,22 @@ def annotations() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def _guarded() -> list[str]:
+    """Forbids this process to leave the machine, and lists what it has tried."""
+    attempts: list[str] = []
+    _module("no_network").guard(attempts.append)
+    return attempts
+
+
+@pytest.fixture(autouse=True)
+def attempts_to_leave(_guarded: list[str]) -> Iterator[list[str]]:
+    """No test leaves the machine: one that tries fails, unless it takes its attempts off this list."""
+    _guarded.clear()
+    yield _guarded
+    assert not _guarded, f"a test speaks to servers of its own alone: {_guarded}"
+
+
 RunCommand = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -12,10 +12,8 @@ scores are made up: MOS, blurred by noise and by a liking for some generators, t
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -335,5 +333,4 @@ def _write_plan(plan: Plan, store: Store, failed: Mapping[str, str]) -> None:
     ]
     computed = sum(cell.result is not None for method in plan.methods for cell in method.cells)
     ending = {"computed": computed, "failures": failures, "interrupted": False}
-    plan_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:6]}"
-    store.write_plan(plan_id, record | {"ended": tasks.now(), "outcome": ending})
+    store.write_plan(store.new_plan_id(), record | {"ended": tasks.now(), "outcome": ending})

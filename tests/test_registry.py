@@ -102,8 +102,15 @@ def test_class_data_is_read_without_import_and_bases_are_followed(tmp_path, monk
         ({"trains_together": 4}, "sets trains_together to 4 and needs a 'fit_together' of its own"),
         ({"trains_together": 4, "fit_together": classmethod(lambda cls, methods, parts: [])}, ""),
         ({"trains_together": 1}, ""),
+        ({"num_cpus": -1}, "needs a number from 0 on as its 'num_cpus', and has -1"),
+        ({"num_gpus": "1"}, "needs a number from 0 on as its 'num_gpus', and has '1'"),
+        ({"num_gpus": float("nan")}, "needs a number from 0 on as its 'num_gpus', and has nan"),
+        ({"num_gpus": True}, "needs a number from 0 on as its 'num_gpus', and has True"),
+        ({"num_gpus": 1.5}, "asks for 1.5 GPUs as its 'num_gpus': above 1 it must be a whole number"),
+        ({"num_cpus": 2.5, "num_gpus": 0.25}, ""),
+        ({"num_cpus": 0, "num_gpus": 2}, ""),
     ],
 )
-def test_what_trains_together_says_how_many_and_how(data, problem):
+def test_what_trains_together_and_shares_of_a_machine_may_be(data, problem):
     cls = type("Odd", (GeneratorMean,), data)
     assert module.problem_with_class_data(cls) == (f"class Odd {problem}" if problem else "")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -167,6 +168,41 @@ def test_another_json_file(model, content):
     assert "my.level.json" in refusal(facts)
 
 
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("[" * 100_000, "nested too deep"),
+        ('{"format": ' + "9" * 5000 + "}", "is not a JSON file"),
+        ('{"format": NaN}', "NaN is no number of JSON"),
+        ('{"format": 7, "agiqa_bench": "\\u001b]0;title\\u0007' + "x" * 9999 + '"}', "has format 7"),
+        ('{"format": 1, "\\u001b[2J": 1}', "does not describe a saved model"),
+        ('{"format": 1, "title": "\\ud800"}', "does not describe a saved model"),
+        (b"\xff\xfe{\x00}", "is not a JSON file"),
+    ],
+    ids=["nested", "long number", "NaN", "escape sequences", "name with an escape", "half a letter", "UTF-16"],
+)
+def test_a_hostile_json_file(model, content, why):
+    _, facts = model
+    facts.write_bytes(content if isinstance(content, bytes) else content.encode())
+    line = refusal(facts)
+    assert why in line
+    assert line.isprintable()
+    assert len(line) < 1000
+
+
+def test_a_json_file_without_end_or_of_no_size_is_not_read(model):
+    _, facts = model
+    with facts.open("wb") as file:
+        file.truncate(saved.MAX_FACTS + 1)
+    assert "and more than 16,777,216 are refused" in refusal(facts)
+    facts.unlink()
+    os.mkfifo(facts)
+    assert "a pipe and not a file" in refusal(facts)
+    facts.unlink()
+    facts.symlink_to(facts)
+    assert "cannot be read: Too many levels of symbolic links" in refusal(facts)
+
+
 @pytest.mark.parametrize("tensors", [{"bias": torch.zeros(3)}, {"weight": torch.zeros(2)}])
 def test_tensors_of_something_else(model, tensors):
     file, facts = model
@@ -181,7 +217,7 @@ def test_bytes_that_are_no_tensors(model):
     file.write_bytes(b"not tensors")
     noted = {"tensors_sha256": hashlib.sha256(b"not tensors").hexdigest()}
     facts.write_text(json.dumps(json.loads(facts.read_text("utf-8")) | noted))
-    assert "is not a safetensors file" in refusal(file)
+    assert "not a safetensors file" in refusal(file)
 
 
 def test_frozen_weights_may_move_and_must_be_the_same(model, backbone, tmp_path):

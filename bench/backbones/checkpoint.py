@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import pickle
 import re
+import struct
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from agiqa_bench.backbones.torchscript import is_torchscript, read_torchscript
+from agiqa_bench.backbones.weight_headers import open_zip, safetensors_fault
 from agiqa_bench.errors import WeightsUnavailableError
 
 if TYPE_CHECKING:
@@ -31,9 +34,13 @@ _SENTENCE = 160
 _DAMAGED = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
+    struct.error,
+    ArithmeticError,
+    AssertionError,
     AttributeError,
     EOFError,
     LookupError,
+    MemoryError,
     OSError,
     RuntimeError,
     TypeError,
@@ -65,11 +72,7 @@ def inspect(path: Path) -> Checkpoint:
     Raises:
         WeightsUnavailableError: The file is missing, truncated, not a checkpoint, or holds pickled code.
     """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise WeightsUnavailableError(f"weight file {path} {what}: {_NEXT_STEP}")
-    if not _first_bytes(path):
-        raise WeightsUnavailableError(f"weight file {path} is empty: {_NEXT_STEP}")
+    _require_file(path, _NEXT_STEP)
     if path.suffix.lower() == ".safetensors" != path.suffix:
         # open_clip goes by the lower-case ending, and would take it for a pickled file.
         raise WeightsUnavailableError(f"weight file {path}: rename it to end in .safetensors, in small letters")
@@ -92,15 +95,18 @@ def read_openai(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     """Read the weights of one of OpenAI's own files, without the constants among them; mostly float16, on the CPU.
 
     Raises:
-        WeightsUnavailableError: The file is damaged.
+        WeightsUnavailableError: The file is damaged, or a weight is not a finite number.
     """
     try:
         if checkpoint.format == "torchscript":
-            return read_torchscript(checkpoint.path)
-        tensors = _state_dict(checkpoint.path, mmap=False)
+            tensors = read_torchscript(checkpoint.path)
+        else:
+            tensors = _state_dict(checkpoint.path, mmap=False)
     except _DAMAGED as error:
         raise _unusable(checkpoint.path, error) from error
-    return {name: tensor for name, tensor in tensors.items() if name not in _OPENAI_CONSTANTS}
+    weights = {name: tensor for name, tensor in tensors.items() if name not in _OPENAI_CONSTANTS}
+    check_finite(checkpoint.path, weights)
+    return weights
 
 
 def read_tensors(path: Path, next_step: str) -> dict[str, torch.Tensor]:
@@ -111,20 +117,48 @@ def read_tensors(path: Path, next_step: str) -> dict[str, torch.Tensor]:
         next_step: What the message of a file that cannot be used asks for.
 
     Raises:
-        WeightsUnavailableError: The file is missing, truncated, holds no tensors by name, or holds pickled code.
+        WeightsUnavailableError: The file is missing, truncated, holds no tensors by name, numbers that are not finite,
+            or pickled code.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    if not path.is_file():
-        raise WeightsUnavailableError(f"weight file {path} does not exist: {next_step}")
+    _require_file(path, next_step)
+    if path.suffix == ".safetensors":
+        _check_header(path, next_step)
     try:
-        tensors = load_file(path) if path.suffix == ".safetensors" else _state_dict(path, mmap=False)
+        if path.suffix == ".safetensors":
+            tensors = load_file(path)
+        else:
+            if zipfile.is_zipfile(path):
+                _holds_torchscript(path)  # refuses a bomb
+            tensors = _state_dict(path, mmap=False)
     except (SafetensorError, *_DAMAGED) as error:
         raise _unusable(path, error, next_step) from error
     if not tensors:
         raise WeightsUnavailableError(f"weight file {path} holds no tensors by name: {next_step}")
+    check_finite(path, tensors)
     return tensors
+
+
+def check_finite(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Refuse weights that training has broken.
+
+    Args:
+        path: Their file, for the message.
+        tensors: By name; integers pass.
+
+    Raises:
+        WeightsUnavailableError: One holds NaN or infinity; the first is named.
+    """
+    import torch
+
+    floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    for name, tensor in tensors.items():
+        if tensor.dtype in floats and not torch.isfinite(tensor).all():
+            raise WeightsUnavailableError(
+                f"weight file {path} is of no use: {_printable(name)} holds NaN or infinity; get it again or train anew"
+            )
 
 
 def check_fit(checkpoint: Checkpoint, architecture: str, config: Mapping[str, Any]) -> None:
@@ -164,7 +198,11 @@ def check_fit(checkpoint: Checkpoint, architecture: str, config: Mapping[str, An
         for name, shape in sorted(expected.items())
         if name in found and found[name] != shape and name != "logit_scale"
     ]
-    faults = [*different, *(f"{name} is missing" for name in missing), *(f"{name} is surplus" for name in surplus)]
+    faults = [
+        *different,
+        *(f"{name} is missing" for name in missing),
+        *(f"{_printable(name)} is surplus" for name in surplus),
+    ]
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise WeightsUnavailableError(
@@ -222,11 +260,31 @@ def check_no_code(
 def one_line(error: BaseException, limit: int = 200) -> str:
     """The text of another library's exception on one line of at most `limit` characters."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+    text = text if len(text) <= limit else f"{text[: limit - 3]}..."
+    return _printable(text, limit)
+
+
+def _printable(text: str, limit: int = _SENTENCE) -> str:
+    """A text out of a file as a message may show it."""
+    return text[:limit] if text.isprintable() else ascii(text[:limit])[1:-1]
+
+
+def _require_file(path: Path, next_step: str) -> None:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"
+        raise WeightsUnavailableError(f"weight file {path} {what}: {next_step}")
+    if not _first_bytes(path):
+        raise WeightsUnavailableError(f"weight file {path} is empty: {next_step}")
+
+
+def _check_header(path: Path, next_step: str) -> None:
+    fault = safetensors_fault(_first_bytes(path), path.stat().st_size)
+    if fault:
+        raise WeightsUnavailableError(f"weight file {path} {fault}: {next_step}")
 
 
 def _holds_torchscript(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
+    with open_zip(path) as archive:
         return is_torchscript(archive)
 
 
@@ -234,7 +292,9 @@ def _state_dict(path: Path, *, mmap: bool) -> dict[str, torch.Tensor]:
     """The tensors of a state dict by name; empty if the file holds something else."""
     import torch
 
-    content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an unusual pickle is read or refused, and neither needs a second line
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     for wrapper in ("state_dict", "model"):
         content = content.get(wrapper, content) if isinstance(content, dict) else {}
     named = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
@@ -244,6 +304,7 @@ def _state_dict(path: Path, *, mmap: bool) -> dict[str, torch.Tensor]:
 def _safetensors_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     from safetensors import SafetensorError, safe_open
 
+    _check_header(path, _NEXT_STEP)
     try:
         with safe_open(path, framework="pt") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
@@ -257,10 +318,10 @@ def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def _first_bytes(path: Path) -> bytes:
-    """The two bytes that tell a zip; empty only for an empty file."""
+    """The eight bytes that tell a zip, or the length of a safetensors header; empty only for an empty file."""
     try:
         with path.open("rb") as file:
-            return file.read(2)
+            return file.read(8)
     except OSError as error:
         raise WeightsUnavailableError(f"weight file {path} cannot be read: {error.strerror}") from error
 
@@ -268,8 +329,8 @@ def _first_bytes(path: Path) -> bytes:
 def _unusable(path: Path, error: Exception, next_step: str = _NEXT_STEP) -> WeightsUnavailableError:
     refused = re.search(r"(?:GLOBAL|it names) (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
     if refused:
-        why = f"holds pickled objects that are not tensors, and these are never loaded ({refused.group(1)})"
-    elif _first_bytes(path) == b"PK":
+        why = f"holds pickled objects that are not tensors, and these are never loaded ({_printable(refused.group(1))})"
+    elif _first_bytes(path).startswith(b"PK"):
         why = f"is truncated or damaged ({one_line(error, 80)})"
     else:
         why = "is not a checkpoint"

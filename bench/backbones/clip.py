@@ -12,7 +12,7 @@ import open_clip
 import torch
 from torch import nn
 
-from agiqa_bench.backbones.checkpoint import inspect, one_line, read_openai
+from agiqa_bench.backbones.checkpoint import check_finite, inspect, one_line, read_openai
 from agiqa_bench.backbones.spec import ResolvedBackbone
 from agiqa_bench.backbones.text import can_cut, encode_tokens
 from agiqa_bench.backbones.vision import encode_image, is_plain_vit
@@ -65,6 +65,7 @@ def _build(resolved: ResolvedBackbone) -> nn.Module:
     try:
         if not checkpoint.openai:
             model: nn.Module = open_clip.create_model(name, pretrained=str(resolved.path), weights_only=True)
+            check_finite(resolved.path, model.state_dict())
             return model
         # open_clip reads OpenAI's archives by running them (torch.jit); the tensors alone are enough.
         model = open_clip.CLIP(**open_clip.get_model_config(name))

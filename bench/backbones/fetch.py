@@ -6,17 +6,15 @@ SHA-256 that its address holds, if it holds one, and appears under its name only
 
 from __future__ import annotations
 
-import http.client
 import logging
 import os
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from agiqa_bench import web
 from agiqa_bench.atomic import open_beside
 from agiqa_bench.backbones.checkpoint import file_digest, one_line
 from agiqa_bench.errors import DownloadError
@@ -26,8 +24,10 @@ _log = logging.getLogger("agiqa_bench.backbones")
 CONNECT_TIMEOUT_S = 5.0
 """A machine without network is told so after a few seconds, not after the libraries' minutes."""
 
-_STALL_TIMEOUT_S = 30.0
-_BLOCK = 1 << 20
+STALL_TIMEOUT_S = 30.0
+"""So long a server may say nothing."""
+
+_SIZE = re.compile(r"\d{1,18}")
 _FULL_DIGEST = 64
 _NOT_FOUND = 404
 
@@ -87,12 +87,12 @@ def download_weights(name: str, source: Mapping[str, Any]) -> Path:
             continue
         try:
             length = _reach(address)
-        except urllib.error.HTTPError as error:
+        except web.ConnectionBrokenError as error:
+            dead.add(host)
             reasons[f"{host}: {error}"] = None
             continue
-        except (OSError, http.client.HTTPException) as error:
-            dead.add(host)
-            reasons[f"{host}: {_why(error)}"] = None
+        except DownloadError as error:
+            reasons[f"{host}: {error}"] = None
             continue
         try:
             if isinstance(place, str):
@@ -109,9 +109,10 @@ def _reach(url: str) -> int:
     The hub's client would wait a minute for a network that is not there.
     """
     try:
-        with _open(url, "HEAD", CONNECT_TIMEOUT_S) as response:
-            return int(response.headers.get("X-Linked-Size") or response.headers.get("Content-Length") or 0)
-    except urllib.error.HTTPError as error:
+        with web.open_address(url, timeout=CONNECT_TIMEOUT_S, method="HEAD") as response:
+            size = response.headers.get("X-Linked-Size") or response.headers.get("Content-Length") or ""
+            return int(size) if _SIZE.fullmatch(size) else 0
+    except web.StatusError as error:
         # Some servers refuse the question and give the file.
         if error.code == _NOT_FOUND:
             raise
@@ -125,17 +126,21 @@ def _download_url(name: str, url: str, length: int) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = open_beside(target)
         try:
-            with os.fdopen(descriptor, "wb") as file, _open(url, "GET", _STALL_TIMEOUT_S) as response:
-                while block := response.read(_BLOCK):
-                    file.write(block)
+            with os.fdopen(descriptor, "wb") as file, web.open_address(url, timeout=STALL_TIMEOUT_S) as response:
+                length = web.body_length(response) or length
+                limit = web.Limit(length, target.parent)
+                limit.check(length)
+                web.copy_body(response, file, limit)
                 file.flush()
                 os.fsync(file.fileno())
             _check(temporary, length, url)
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
-    except (OSError, http.client.HTTPException) as error:
-        raise DownloadError(f"{url} to {target}: {_why(error)}") from error
+    except OSError as error:
+        raise DownloadError(f"{url} to {target}: {error.strerror or one_line(error)}") from error
+    except web.ConnectionBrokenError as error:
+        raise DownloadError(f"{url}: {error}") from error
     return target
 
 
@@ -165,18 +170,6 @@ def _hub_url(place: _HubFile) -> str:
 
     url: str = hf_hub_url(place.repository, place.filename)
     return url
-
-
-def _open(url: str, method: str, timeout: float) -> Any:
-    if not url.startswith(("https://", "http://")):
-        raise DownloadError(f"{url} is not a web address")
-    request = urllib.request.Request(url, method=method, headers={"User-Agent": "agiqa-bench"})  # noqa: S310
-    return urllib.request.urlopen(request, timeout=timeout)  # noqa: S310
-
-
-def _why(error: Exception) -> str:
-    reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    return (reason.strerror if isinstance(reason, OSError) else None) or one_line(error)
 
 
 def _announce(name: str, length: int, source: str, target: Path) -> None:

@@ -7,11 +7,14 @@ The reader below follows `data.pkl` with an unpickler that knows tensors and emp
 
 from __future__ import annotations
 
+import io
 import pickle
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from agiqa_bench.backbones.weight_headers import check_pickle, open_zip
 
 if TYPE_CHECKING:
     import torch
@@ -50,18 +53,19 @@ def read_torchscript(path: Path, *, shapes_only: bool = False) -> dict[str, torc
 
     Raises:
         pickle.UnpicklingError: The archive names something that is neither tensor nor container.
-        zipfile.BadZipFile: It is damaged.
+        zipfile.BadZipFile, ValueError: It is damaged, or claims more than it holds.
         KeyError: A part is missing.
     """
-    with zipfile.ZipFile(path) as archive:
+    with open_zip(path) as archive:
         root = _root(archive)
         if root is None:
             raise zipfile.BadZipFile("no TorchScript in this zip")
-        with archive.open(f"{root}data.pkl") as file:
-            module = _TensorUnpickler(file, archive, root, shapes_only).load()
+        content = archive.read(f"{root}data.pkl")
+        check_pickle(content)
+        module = _TensorUnpickler(io.BytesIO(content), archive, root, shapes_only).load()
     if not isinstance(module, _Module):
         raise pickle.UnpicklingError("the archive holds no module")
-    return {name: tensor for name, tensor in module.tensors() if name.rpartition(".")[2] not in _NO_WEIGHTS}
+    return {name: tensor for name, tensor in module.tensors(set()) if name.rpartition(".")[2] not in _NO_WEIGHTS}
 
 
 def _root(archive: zipfile.ZipFile) -> str | None:
@@ -79,14 +83,18 @@ class _Module:
     def __setstate__(self, state: object) -> None:
         self.attributes = state if isinstance(state, dict) else {}
 
-    def tensors(self, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    def tensors(self, seen: set[int], prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
         import torch
 
-        for name, value in self.attributes.items():
+        # A few modules that hold each other twice would have more names than anybody can count.
+        if id(self) in seen:
+            raise pickle.UnpicklingError("a module of the archive stands in two places")
+        seen.add(id(self))
+        for name, value in getattr(self, "attributes", {}).items():
             if isinstance(value, torch.Tensor):
                 yield f"{prefix}{name}", value
             elif isinstance(value, _Module):
-                yield from value.tensors(f"{prefix}{name}.")
+                yield from value.tensors(seen, f"{prefix}{name}.")
 
 
 class _TensorUnpickler(pickle.Unpickler):
@@ -116,6 +124,8 @@ class _TensorUnpickler(pickle.Unpickler):
         import torch
 
         _, type_name, key, _, count = reference
+        if type_name not in _STORAGES.values():
+            raise pickle.UnpicklingError("a tensor has no type")
         if key not in self._storages:
             dtype = getattr(torch, type_name)
             if self._shapes_only:

@@ -20,6 +20,7 @@ from agiqa_bench.benchmarks.model import Entry, PartResult, Settings
 from agiqa_bench.benchmarks.subprocesses import answer_of, give_answer
 from agiqa_bench.data.roots import cache_root
 from agiqa_bench.errors import BenchmarkError
+from agiqa_bench.offline import SWITCHES
 
 _TEMPORARY = "(temporary folder)"
 
@@ -46,7 +47,7 @@ def measure_apart(module: str, settings: Settings, *, debug: bool = False) -> Pa
     except OSError as error:
         raise explain(error, place) from error
     with made as folder:
-        own = {"AGIQA_CACHE": str(Path(folder) / "cache"), "AGIQA_OFFLINE": "1", "HF_HUB_OFFLINE": "1"}
+        own = {**SWITCHES, "AGIQA_CACHE": str(Path(folder) / "cache")}
         # Everything that makes a temporary folder makes it here.
         environment = os.environ | own | {"TMPDIR": folder, "TEMP": folder, "TMP": folder}
         asked = json.dumps(asdict(settings) | {"debug": debug})

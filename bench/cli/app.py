@@ -14,6 +14,7 @@ from agiqa_bench.cli import (
     benchmark,
     datasets,
     leaderboard,
+    merge,
     methods,
     protocol_study,
     report,
@@ -23,6 +24,8 @@ from agiqa_bench.cli import (
     tables,
 )
 from agiqa_bench.errors import AgiqaError
+from agiqa_bench.harmless import one_line
+from agiqa_bench.offline import go_offline
 
 # Typer brings click along under changing names; its own BadParameter leads to the base of all usage errors.
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
@@ -48,7 +51,7 @@ class TopLevel(TyperGroup):
         except AgiqaError as error:
             if ctx.params.get("debug"):
                 raise
-            sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+            sys.stderr.write(f"error: {one_line(str(error))}\n")
             raise typer.Exit(error.exit_code) from error
 
 
@@ -80,13 +83,17 @@ def top(
 
 def start(arguments: list[str]) -> int:
     """Run the command line and give its exit code; a wrong option, like every other wrong request, is one line."""
+    go_offline()
+    if broken := next((text for text in arguments if not _is_text(text)), None):
+        sys.stderr.write(f"error: '{one_line(broken)}' is not UTF-8 text: rename the file\n")
+        return 2
     try:
         code = app(args=arguments, prog_name="agiqa-bench", standalone_mode=False)
     except _USAGE_ERROR as error:
         if not arguments or type(error).__name__ == "NoArgsIsHelpError":
             error.show()
         else:
-            sys.stderr.write(f"error: {' '.join(error.format_message().split())} (see --help)\n")
+            sys.stderr.write(f"error: {one_line(error.format_message())} (see --help)\n")
         return 2
     except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("stopped\n")
@@ -94,7 +101,13 @@ def start(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _is_text(argument: str) -> bool:
+    """Whether an argument can be written down; a file's name may be bytes that no text has."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in argument)
+
+
 app.command("run")(run.run)
+app.command("merge")(merge.merge)
 app.command("report")(report.report)
 app.add_typer(tables.app, name="tables")
 app.command("protocol-study")(protocol_study.protocol_study)

@@ -31,8 +31,7 @@ def attention(
     plugin: Plugin = None,
 ) -> None:
     """Draw the attention maps of a saved model over an image: the mean, and one per head."""
-    from rich.console import Console
-
+    from agiqa_bench.cli.console import say_on_stderr, stderr_console
     from agiqa_bench.data.images import decode
     from agiqa_bench.figures.attention_maps import check_suffix, write_maps
     from agiqa_bench.saved import check_prompts
@@ -40,11 +39,11 @@ def attention(
     check_suffix(output)
     wanted = None if heads is None else _numbers(heads)
     pixels = decode(image)
-    model = open_model(checkpoint, Console(stderr=True), device, offline, backbone, plugin)
+    model = open_model(checkpoint, stderr_console(), device, offline, backbone, plugin)
     prompts = check_prompts(model, [image], None if prompt is None else [prompt])
     maps = _maps(model, image, prompts[0])
     write_maps(output, pixels, maps, prompts[0], heads=wanted, columns=columns)
-    typer.echo(f"wrote {output}: {len(maps if wanted is None else wanted)} of {len(maps)} heads", err=True)
+    say_on_stderr(f"wrote {output}: {len(maps if wanted is None else wanted)} of {len(maps)} heads")
 
 
 def _numbers(text: str) -> list[int]:

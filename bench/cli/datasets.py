@@ -179,7 +179,7 @@ def print_report(report: VerificationReport, console: Console) -> None:
 def _console() -> Console:
     from agiqa_bench.cli.console import wide_console
 
-    return wide_console(highlight=False)
+    return wide_console(highlight=False, markup=True)
 
 
 def _load(plugins: list[Path] | None) -> None:

@@ -19,16 +19,16 @@ def leaderboard(
 
     Results of other data sets, splits, selections or seeds are never ranked against each other.
     """
+    from agiqa_bench.cli.console import say_on_stderr
     from agiqa_bench.reporting.build.leaderboard import read_leaderboard
     from agiqa_bench.reporting.leaderboard import write_leaderboard
 
     board = read_leaderboard(folder)
     for name, why in board.skipped:
-        typer.echo(f"skipped {name}: {why}", err=True)
+        say_on_stderr(f"skipped {name}: {why}")
     written = write_leaderboard(board, output)
     rows, runs = len(board.entries), board.runs
-    typer.echo(
+    say_on_stderr(
         f"wrote {written[0]}, results.csv and results.json: {rows} row{'' if rows == 1 else 's'} of "
-        f"{runs} run{'' if runs == 1 else 's'}",
-        err=True,
+        f"{runs} run{'' if runs == 1 else 's'}"
     )

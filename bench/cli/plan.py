@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agiqa_bench.execution.selection import ALL, family_names
+from agiqa_bench.harmless import one_line
 from agiqa_bench.registry import method_registry
 from agiqa_bench.reporting.digits import counted
 
@@ -28,11 +29,10 @@ def show_plan(plan: Plan, folder: Path, console: Console) -> None:
 
     dataset = plan.dataset
     synthetic = " · synthetic, rated by a simulated panel" if dataset.synthetic else ""
-    console.print(
-        Text(f"{dataset.title}: {len(dataset.samples)} rows, {dataset.samples['group'].nunique()} groups{synthetic}")
-    )
+    rows, groups = len(dataset.samples), dataset.samples["group"].nunique()
+    console.print(Text(f"{one_line(dataset.title)}: {rows} rows, {groups} groups{synthetic}"))
     for fault in dataset.faults:
-        console.print(Text(f"  note: {fault.message}", style="dim"), soft_wrap=True)
+        console.print(Text(f"  note: {one_line(fault.message)}", style="dim"), soft_wrap=True)
     console.print(Text(f"{counted(len(plan.splits), 'split')}, {plan.rule}: {_leakage(plan)}"))
     if len(dataset.parts) > 1:
         for line in _roles(plan):
@@ -40,6 +40,10 @@ def show_plan(plan: Plan, folder: Path, console: Console) -> None:
     running = [method for method in plan.methods if method.skip is None]
     if running:
         console.print(_table(running, f"Plan · {plan.device} · {folder}"))
+        if plan.request.shard is not None:
+            console.print(Text(_shard(plan)))
+    for line in (line for method in running for line in method.damaged):
+        console.print(Text(f"  not used: {line}; it is set aside and computed again", style="yellow"), soft_wrap=True)
     left_out = [(method.display, f"skipped: {method.skip}") for method in plan.methods if method.skip is not None]
     left_out += [(name, f"cannot be used: {reason}") for name, reason in plan.unusable.items()]
     if ALL in plan.request.methods:
@@ -48,6 +52,17 @@ def show_plan(plan: Plan, folder: Path, console: Console) -> None:
         console.print(Text("Left out", style="bold"))
     for name, reason in left_out:
         console.print(Text(f"  {name}: ", style="yellow") + Text(reason, style="default"), soft_wrap=True)
+
+
+def _shard(plan: Plan) -> str:
+    """What of the plan is for this command; a task is a repeat, several trained together, or a scoring pass."""
+    from agiqa_bench.execution.tasks import all_tasks, tasks_of
+
+    number, shards = plan.request.shard or (1, 1)
+    own, left = len(tasks_of(plan, finished=True)), len(tasks_of(plan))
+    return (
+        f"shard {number}/{shards}: {own} of {len(all_tasks(plan))} tasks are this command's, {left} of them to compute"
+    )
 
 
 def _leakage(plan: Plan) -> str:

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
+from agiqa_bench.harmless import one_line
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
@@ -51,7 +53,7 @@ class TerminalWatcher:
 
     def say(self, line: str) -> None:
         """One line above the bars."""
-        self._console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        self._console.print(one_line(line), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def start(self, cells: Mapping[str, int]) -> None:
         """Open the overall bar."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -169,9 +168,7 @@ def _folder(dataset: str | None, output: Path | None) -> Path:
 
 
 def _report_only(folder: Path) -> None:
-    from rich.console import Console
-
-    from agiqa_bench.cli.console import wide_console
+    from agiqa_bench.cli.console import stderr_console, wide_console
     from agiqa_bench.errors import StoreError
     from agiqa_bench.execution.store import Store
     from agiqa_bench.studies.results import read_study
@@ -186,28 +183,26 @@ def _report_only(folder: Path) -> None:
         )
     if not study.targets:
         raise StoreError(f"{folder}: no cell of the study is finished yet; run 'agiqa-bench protocol-study' again")
-    _show_results(study, store, wide_console(), Console(stderr=True))
+    _show_results(study, store, wide_console(), stderr_console())
 
 
 def _study(request: RunRequest, *, dry_run: bool) -> int:
-    from rich.console import Console
-
-    from agiqa_bench.cli.console import wide_console
+    from agiqa_bench.cli.console import stderr_console, wide_console
     from agiqa_bench.cli.folders import default_output
     from agiqa_bench.cli.progress import TerminalWatcher, forward_log
     from agiqa_bench.errors import ConfigError
     from agiqa_bench.execution.runner import Outcome
     from agiqa_bench.execution.store import Store
+    from agiqa_bench.offline import go_offline
     from agiqa_bench.plugins import load_plugin
     from agiqa_bench.stopping import EXIT_CODE, INTERRUPTED
     from agiqa_bench.studies.protocols import DEFAULT, missing_cells, plan_study, shared_cells
     from agiqa_bench.studies.results import read_study
 
-    if request.offline:
-        os.environ.update(AGIQA_OFFLINE="1", HF_HUB_OFFLINE="1")
+    go_offline(request.offline)
     for file in request.plugins:
         load_plugin(file)
-    shown, told = wide_console(), Console(stderr=True)
+    shown, told = wide_console(), stderr_console()
     watcher = TerminalWatcher(told)
     forward_log(watcher)
     with told.status("planning"):

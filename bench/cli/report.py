@@ -61,12 +61,13 @@ def report(
         raise ConfigError("--embed-images is for pages: give it with --output or --format html")
     results = _read(runs, all_protocols=all_protocols)
     if output is not None:
+        from agiqa_bench.cli.console import say_on_stderr
         from agiqa_bench.reporting.build.report import build_report
         from agiqa_bench.reporting.files import write_report
 
         whole = build_report(results, brief=brief)
         written = write_report(whole, results, output, embed_images=embed_images, made=_made())
-        typer.echo(f"wrote {written[0]} and {len(written) - 1} other files to {output}", err=True)
+        say_on_stderr(f"wrote {written[0]} and {len(written) - 1} other files to {output}")
     elif form in (None, "terminal"):
         from agiqa_bench.cli.console import wide_console
         from agiqa_bench.reporting.build.report import build_report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -259,9 +258,7 @@ def run_request(request: RunRequest, *, download: bool, dry_run: bool) -> int:
     Raises:
         AgiqaError: It cannot be met.
     """
-    from rich.console import Console
-
-    from agiqa_bench.cli.console import wide_console
+    from agiqa_bench.cli.console import stderr_console, wide_console
     from agiqa_bench.cli.folders import default_output
     from agiqa_bench.cli.plan import show_plan
     from agiqa_bench.cli.progress import TerminalWatcher, forward_log
@@ -270,16 +267,16 @@ def run_request(request: RunRequest, *, download: bool, dry_run: bool) -> int:
     from agiqa_bench.execution.runner import executor_of
     from agiqa_bench.execution.runner import run as run_plan
     from agiqa_bench.execution.store import Store
+    from agiqa_bench.offline import go_offline
     from agiqa_bench.plugins import load_plugin
     from agiqa_bench.reporting.files import write_run_tables
     from agiqa_bench.reporting.results import read_results
     from agiqa_bench.stopping import EXIT_CODE, INTERRUPTED
 
-    if request.offline:
-        os.environ.update(AGIQA_OFFLINE="1", HF_HUB_OFFLINE="1")
+    go_offline(request.offline)
     for file in request.plugins:
         load_plugin(file)
-    shown, told = wide_console(), Console(stderr=True)
+    shown, told = wide_console(), stderr_console()
     watcher = TerminalWatcher(told)
     forward_log(watcher)
     with told.status("planning"):

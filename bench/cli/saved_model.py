@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,11 +34,11 @@ def open_model(
     """
     from agiqa_bench.cli.progress import TerminalWatcher, forward_log
     from agiqa_bench.errors import ConfigError
+    from agiqa_bench.offline import go_offline
     from agiqa_bench.plugins import load_plugin
     from agiqa_bench.saved import load_model, read_saved
 
-    if offline:
-        os.environ.update(AGIQA_OFFLINE="1", HF_HUB_OFFLINE="1")
+    go_offline(offline)
     watcher = TerminalWatcher(console)
     forward_log(watcher)
     for file in plugins or ():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,9 +39,8 @@ def score(
     plugin: Plugin = None,
 ) -> None:
     """Score an image, the images of a folder, or those that a table lists with their prompts, by a saved model."""
-    from rich.console import Console
-
     from agiqa_bench.atomic import write_text
+    from agiqa_bench.cli.console import say_on_stderr, stderr_console
     from agiqa_bench.data.loose_files import check_images
     from agiqa_bench.errors import UnknownNameError
 
@@ -50,7 +48,7 @@ def score(
         raise UnknownNameError("format", form, FORMATS)
     files = _files(source, prompt)
     check_images(files.paths)
-    console = Console(stderr=True)
+    console = stderr_console()
     model = open_model(checkpoint, console, device, offline, backbone, plugin)
     _check_prompts(model, files, source)
     scores = _score(model, files, console)
@@ -64,7 +62,7 @@ def score(
         typer.echo(text, nl=False)
     else:
         write_text(output, text)
-        typer.echo(f"wrote {output}: scores of {len(files.names)} image{'s' * (len(files.names) > 1)}", err=True)
+        say_on_stderr(f"wrote {output}: scores of {len(files.names)} image{'s' * (len(files.names) > 1)}")
 
 
 def _files(source: Path, prompt: str | None) -> LooseFiles:
@@ -85,11 +83,12 @@ def _files(source: Path, prompt: str | None) -> LooseFiles:
 
 def _check_prompts(model: Method, files: LooseFiles, source: Path) -> None:
     """Say what to do about prompts that are missing, and that needless ones are not used."""
+    from agiqa_bench.cli.console import say_on_stderr
     from agiqa_bench.data.catalogue import TABLE_SUFFIXES
     from agiqa_bench.errors import DataError
 
     if files.prompts is not None and not model.uses_prompt:
-        typer.echo(f"note: {model.title} does not look at the prompt", err=True)
+        say_on_stderr(f"note: {model.title} does not look at the prompt")
     if files.prompts is not None or not model.uses_prompt:
         return
     needs = f"{model.title} scores an image together with its prompt"
@@ -121,16 +120,21 @@ def _to_plain(model: Method, scores: Scores) -> str:
 
 
 def _to_csv(model: Method, files: LooseFiles, scores: Scores) -> str:
+    """Texts as a spreadsheet may open them; in JSON they are as they were."""
+    from agiqa_bench.harmless import spreadsheet_text
+
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["image", "prompt", *model.context.targets])
+    writer.writerow(map(spreadsheet_text, ("image", "prompt", *model.context.targets)))
     prompts = files.prompts or [""] * len(files.names)
     for name, prompt, row in zip(files.names, prompts, scores.tolist(), strict=True):
-        writer.writerow([name, prompt, *row])
+        writer.writerow([spreadsheet_text(name), spreadsheet_text(prompt), *row])
     return buffer.getvalue()
 
 
 def _to_json(model: Method, files: LooseFiles, scores: Scores) -> str:
+    from agiqa_bench.harmless import json_text
+
     prompts = files.prompts or [""] * len(files.names)
     targets = model.context.targets
     content: dict[str, Any] = {
@@ -141,4 +145,4 @@ def _to_json(model: Method, files: LooseFiles, scores: Scores) -> str:
             for name, prompt, row in zip(files.names, prompts, scores.tolist(), strict=True)
         ],
     }
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return json_text(content, indent=2)

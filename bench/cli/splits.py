@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agiqa_bench.harmless import one_line
+
 if TYPE_CHECKING:
     from agiqa_bench.data.dataset import Dataset
     from agiqa_bench.evaluation.rules import SplitRule
@@ -58,7 +60,7 @@ def export(
         test_share=None if rule == "generator" else TEST_SHARE,
         validation_share=VALIDATION_SHARE,
     )
-    typer.echo(f"wrote {len(splits)} {rule} splits of {data.name} to {output}")
+    typer.echo(one_line(f"wrote {len(splits)} {rule} splits of {data.name} to {output}"))
 
 
 @app.command("import")
@@ -73,7 +75,7 @@ def import_file(
     data = _open(dataset, data_root)
     imported = import_splits(file, data.samples, dataset=data.name, fingerprint=data.fingerprint)
     _print_splits(data, imported.rule, imported.splits)
-    typer.echo(f"{file} is valid; to use it: agiqa-bench run --dataset {dataset} --splits {file}")
+    typer.echo(one_line(f"{file} is valid; to use it: agiqa-bench run --dataset {dataset} --splits {file}"))
 
 
 def _open(name: str, root: Path | None) -> Dataset:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -136,6 +135,7 @@ def _run_all(table: PublishedTable, requests: Sequence[RunRequest], *, download:
         The exit code: 2 if any request could not be met, else 1 if any cell failed, else 0; at once that of an
         interruption.
     """
+    from agiqa_bench.cli.console import say_on_stderr
     from agiqa_bench.cli.run import run_request
     from agiqa_bench.errors import AgiqaError
     from agiqa_bench.execution.store import Store
@@ -145,11 +145,11 @@ def _run_all(table: PublishedTable, requests: Sequence[RunRequest], *, download:
     codes, results = [], []
     for number, request in enumerate(requests, start=1):
         title = table.datasets[request.dataset].title
-        typer.echo(f"{table.id}, data set {number} of {len(requests)}: {title}", err=True)
+        say_on_stderr(f"{table.id}, data set {number} of {len(requests)}: {title}")
         try:
             code = run_request(request, download=download, dry_run=dry_run)
         except AgiqaError as error:
-            sys.stderr.write(f"error: {title}: {' '.join(str(error).split())}\n")
+            say_on_stderr(f"error: {title}: {error}")
             code = error.exit_code
         else:
             if code not in (0, 1):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agiqa_bench.errors import DataNotFoundError
+from agiqa_bench.errors import DataError, DataNotFoundError
+from agiqa_bench.named_file import expanded, require_file
 from agiqa_bench.registry import dataset_registry
 
 if TYPE_CHECKING:
@@ -25,12 +26,12 @@ def open_dataset(name_or_path: str, root: Path | None = None, *, annotations_onl
     Raises:
         UnknownNameError: No data set has that name.
         DataNotFoundError: The table's file does not exist.
+        DataError: It is no file.
     """
-    path = Path(name_or_path).expanduser()
+    path = expanded(Path(name_or_path))
     if path.suffix.lower() in TABLE_SUFFIXES:
         from agiqa_bench.datasets.table import TableDataset
 
-        if not path.is_file():
-            raise DataNotFoundError(f"data set table {path}: no such file; check the path")
+        require_file(path, "data set table", DataError, missing=DataNotFoundError)
         return TableDataset(path, root, annotations_only=annotations_only)
     return dataset_registry().load(name_or_path)(root, annotations_only=annotations_only)

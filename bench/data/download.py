@@ -107,7 +107,7 @@ def _provide(source: Source, folder: Path, say: Say, progress: Progress) -> None
         say(f"{source.content}: from {place(source)} ({size}) to {path}")
         fetch(source, path, progress)
     digest = _compare(source, path, folder)
-    for archive in [path] if path.is_file() else _visible_files(path):
+    for archive in [path] if path.is_file() else _published_files(path):
         if is_archive(archive):
             _unpack_once(archive, say)
     # Only now: what could not be unpacked must not become the measure of later downloads.
@@ -177,13 +177,17 @@ def content_digest(path: Path) -> str:
     if path.is_file():
         with path.open("rb") as content:
             return hashlib.file_digest(content, "sha256").hexdigest()
-    files = _visible_files(path)
-    unpacked = {file.with_name(archive_stem(file)) for file in files if is_archive(file)}
     digest = hashlib.sha256()
-    for file in files:
-        if not unpacked & set(file.parents):
-            digest.update(f"{content_digest(file)}  {file.relative_to(path).as_posix()}\n".encode())
+    for file in _published_files(path):
+        digest.update(f"{content_digest(file)}  {file.relative_to(path).as_posix()}\n".encode())
     return digest.hexdigest()
+
+
+def _published_files(folder: Path) -> list[Path]:
+    """The visible files of a folder except what was unpacked there: archives in archives stay packed."""
+    files = _visible_files(folder)
+    unpacked = {file.with_name(archive_stem(file)) for file in files if is_archive(file)}
+    return [file for file in files if not unpacked & set(file.parents)]
 
 
 def _visible_files(folder: Path) -> list[Path]:

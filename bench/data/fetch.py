@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import http.client
+import http
 import os
-import urllib.error
-import urllib.request
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from agiqa_bench import web
 from agiqa_bench.data.dataset import Source
 from agiqa_bench.errors import DownloadError
 
@@ -16,8 +17,12 @@ Progress = Callable[[int, int | None], None]
 """Called with the bytes that are here and the bytes in all, None if the source does not say."""
 
 TIMEOUT_SECONDS = 60.0
+"""So long a server may say nothing."""
+
 ATTEMPTS = 4
-_CHUNK = 1 << 18
+_LONGEST_TAG = 200
+_TAG = re.compile(rf"(?!W/)[\x21-\x7e][\x20-\x7e]{{0,{_LONGEST_TAG - 1}}}")
+_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
 _HTML = (b"<!doctype html", b"<html")
 
 
@@ -27,8 +32,10 @@ def fetch(source: Source, target: Path, progress: Progress) -> None:
     What was fetched before a cut is kept beside `target` and taken up again by the next call.
 
     Raises:
-        DownloadError: The source cannot be reached, ended early, or sent a web page in place of the file. The
-            message is the reason alone; the caller names the data set and the next step.
+        DownloadError: The source cannot be reached, ended early, or sent a web page or far more bytes than were
+            expected in place of the file. The message is the reason alone; the caller names the data set and the
+            next step.
+        OSError: The file cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     {"url": _fetch_url, "google_drive": _fetch_google_drive, "hugging_face": _fetch_hugging_face}[source.kind](
@@ -54,6 +61,12 @@ def refuse_web_page(path: Path) -> None:
 def _fetch_google_drive(source: Source, target: Path, progress: Progress) -> None:
     import gdown
 
+    limit = web.Limit(source.size, target.parent)
+
+    def told(done: int, total: int | None) -> None:
+        limit.check(max(done, total or 0), here=done)
+        progress(done, total)
+
     try:
         # Cookies would be read from and written to the user's home; a public file needs none.
         gdown.download(
@@ -62,11 +75,11 @@ def _fetch_google_drive(source: Source, target: Path, progress: Progress) -> Non
             quiet=True,
             use_cookies=False,
             resume=True,
-            progress=progress,
+            progress=told,
             timeout=TIMEOUT_SECONDS,
         )
     except (gdown.exceptions.DownloadError, OSError) as error:
-        raise DownloadError(_reason(error)) from error
+        raise DownloadError(web.reason(error)) from error
     if not target.is_file():
         raise DownloadError("Google Drive gave no file")
 
@@ -85,62 +98,83 @@ def _fetch_hugging_face(source: Source, target: Path, progress: Progress) -> Non
         else:
             huggingface_hub.snapshot_download(source.location, repo_type="dataset", local_dir=target)
     except (transport_error, OSError) as error:
-        raise DownloadError(_reason(error)) from error
+        raise DownloadError(web.reason(error)) from error
     progress(1, 1)
 
 
 def _fetch_url(source: Source, target: Path, progress: Progress) -> None:
     part = target.with_name(target.name + ".part")
-    stalled = 0
+    stalled, furthest = 0, _size(part)
     while stalled < ATTEMPTS:
-        before = _size(part)
         try:
-            if _read_into(part, source.location, progress):
+            if _read_into(part, source, progress):
                 part.replace(target)
                 _tag_file(part).unlink(missing_ok=True)
                 return
             reason = f"the connection was cut after {_size(part)} bytes"
-        except urllib.error.HTTPError as error:
-            raise DownloadError(f"it answers {error.code} {error.reason}") from error
-        except (http.client.HTTPException, OSError) as error:
-            reason = _reason(error)
+        except web.ConnectionBrokenError as error:
+            reason = str(error)
             if not _size(part):
-                raise DownloadError(reason) from error
-        stalled = 0 if _size(part) > before else stalled + 1
+                raise
+        # Measured by the farthest: a server that begins anew each time comes no farther.
+        stalled = 0 if _size(part) > furthest else stalled + 1
+        furthest = max(furthest, _size(part))
     raise DownloadError(f"{reason}, and no more came in {ATTEMPTS} attempts; the next download goes on from there")
 
 
-def _read_into(part: Path, url: str, progress: Progress) -> bool:
+def _read_into(part: Path, source: Source, progress: Progress) -> bool:
     """Make one request for what `part` still lacks; True if the file is whole then."""
-    here = _size(part)
-    tag = _tag_file(part).read_text(encoding="ascii") if here and _tag_file(part).is_file() else ""
-    headers = {"User-Agent": "agiqa-bench", "Accept-Encoding": "identity"}
-    if tag:
-        # Without a validator nobody could tell whether both halves are of one file, so the rest is asked for only
-        # if the file is still the same.
-        headers |= {"Range": f"bytes={here}-", "If-Range": tag}
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - addresses are class data of data sets
+    here, tag = _size(part), _read_tag(part)
+    # Without a validator nobody could tell whether both halves are of one file, so the rest is asked for only if the
+    # file is still the same.
+    headers = {"Range": f"bytes={here}-", "If-Range": tag} if here and tag else {}
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)  # noqa: S310
-    except urllib.error.HTTPError as error:
-        if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        response = web.open_address(source.location, timeout=TIMEOUT_SECONDS, headers=headers)
+    except web.StatusError as error:
+        if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not here:
             raise
         part.unlink()
         return False
     with response:
-        resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
-        start = here if resumed else 0
-        length = response.headers.get("Content-Length")
-        total = start + int(length) if length is not None else None
-        new_tag = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
-        _tag_file(part).write_text("" if new_tag.startswith("W/") else new_tag, encoding="ascii")
-        with part.open("ab" if resumed else "wb") as file:
-            while chunk := response.read(_CHUNK):
-                file.write(chunk)
-                progress(file.tell(), total)
-            file.flush()
-            os.fsync(file.fileno())
+        length = web.body_length(response)
+        new_tag = _validator(response)
+        start, total = 0, length
+        if response.status == http.HTTPStatus.PARTIAL_CONTENT:
+            place = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            if place is None or int(place[1]) != here or new_tag not in ("", tag):
+                part.unlink(missing_ok=True)
+                return False
+            start, total = here, int(place[2]) if place[2] != "*" else None if length is None else here + length
+        limit = web.Limit(source.size, part.parent)
+        limit.check(total or 0, here=start)
+        _tag_file(part).write_text(new_tag, encoding="ascii")
+        try:
+            with part.open("ab" if start else "wb") as file:
+                try:
+                    web.copy_body(response, file, limit, lambda size: progress(size, total))
+                finally:
+                    file.flush()
+                    os.fsync(file.fileno())
+        except web.ConnectionBrokenError:
+            raise
+        except DownloadError:
+            # What is too long is not the file, and would only fill the disk.
+            part.unlink()
+            _tag_file(part).unlink()
+            raise
     return total is None or _size(part) == total
+
+
+def _validator(response: Any) -> str:
+    """What tells this version of the file from others; empty if the server gives nothing fit to be sent back."""
+    tag: str = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+    return tag if _TAG.fullmatch(tag) else ""
+
+
+def _read_tag(part: Path) -> str:
+    path = _tag_file(part)
+    tag = path.read_bytes()[:_LONGEST_TAG].decode("ascii", "replace") if path.is_file() else ""
+    return tag if _TAG.fullmatch(tag) else ""
 
 
 def _tag_file(part: Path) -> Path:
@@ -149,9 +183,3 @@ def _tag_file(part: Path) -> Path:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
-
-
-def _reason(error: BaseException) -> str:
-    inner = getattr(error, "reason", None)
-    text = str(inner if isinstance(inner, BaseException) else error).strip()
-    return " ".join(text.splitlines()[0].split()) if text else type(error).__name__

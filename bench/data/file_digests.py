@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -75,6 +76,10 @@ def file_digests(
             status = os.stat(path)  # noqa: PTH116 - an empty path must stay one, and not become the current folder
         except OSError as error:
             bad.append(_unreadable(path, error))
+            continue
+        if stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode):
+            # Reading them may never end.
+            bad.append(BadImageError(f"cannot read {path}: it is a device or a pipe and not a file"))
             continue
         facts[path] = FileContent(status.st_size, status.st_mtime_ns)
         if path in known and known[path][:2] == facts[path][:2]:

@@ -9,12 +9,14 @@ The policy (`POLICY` names its version; it is part of the key of every cache of 
   by Pillow to its high byte. Floating-point pixels, and integers beyond 16 bits, have no fixed white and are refused.
 - Of an animation the first frame counts.
 - Colour profiles are ignored, as by the official codes and CLIP's preprocessing (`convert("RGB")`).
-- More than `MAX_PIXELS` pixels are refused before anything is decoded; so is a file that is cut short.
+- More than `MAX_PIXELS` pixels (half of it in WebP and JPEG 2000) are refused before anything is decoded; so are no
+  pixels at all, and a file that is cut short.
 """
 
 from __future__ import annotations
 
 import io
+import stat
 import struct
 import threading
 import warnings
@@ -31,12 +33,21 @@ from PIL import Image, UnidentifiedImageError
 from agiqa_bench.errors import BadImageError
 
 POLICY = "1"
-MAX_PIXELS = 178_956_970
-"""Largest decoded image, in pixels: where Pillow itself takes a file for a decompression bomb."""
+MAX_PIXELS = 8192 * 8192
+"""Largest decoded image, in pixels: decoding one stays below 1 GB of memory."""
+
+_HUNGRY = ("WEBP", "JPEG2000")
+"""Formats whose decoders hold several copies, so that half as many pixels are the limit."""
+
+_STRIP = 1 << 22
+"""Pixels that are converted at a time, for the sake of memory."""
 
 # Formats that are decoded in process by well-tested code; EPS, for one, would start Ghostscript.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
 _ORIENTATION_TAG = 0x0112
+_TILE_TAGS = (322, 323)
+"""TIFF's width and length of a tile."""
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -99,7 +110,8 @@ def decode(source: Path | bytes, name: str = "") -> npt.NDArray[np.uint8]:
         # TIFF alone reads its tags, and warns of damaged ones, while it loads.
         with _quiet() if image.format == "TIFF" else nullcontext():
             image.load()
-        return np.asarray(_to_rgb(_upright(image)), dtype=np.uint8)
+        _check_size(image)
+        return _to_rgb(_upright(image))
 
 
 def probe(path: Path) -> Probe:
@@ -174,15 +186,37 @@ def _quiet() -> Iterator[None]:
 
 def _open(source: Path | bytes) -> Image.Image:
     """Open an image and check its size against the limit."""
-    empty = source.stat().st_size == 0 if isinstance(source, Path) else not source
-    if empty:
+    if isinstance(source, Path):
+        status = source.stat()
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            # To open a named pipe would wait for somebody who writes into it.
+            raise _RefusedError("it is a device or a pipe and not a file; replace the file")
+    if (status.st_size == 0) if isinstance(source, Path) else not source:
         raise _RefusedError("the file is empty; replace the file")
     with _quiet():
         image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS)
-    if image.width * image.height > MAX_PIXELS:
+    try:
+        _check_size(image)
+    except _RefusedError:
         image.close()
-        raise _RefusedError(f"{image.width} x {image.height} is more than {MAX_PIXELS} pixels; make it smaller")
+        raise
     return image
+
+
+def _check_size(image: Image.Image) -> None:
+    if image.width < 1 or image.height < 1:
+        raise _RefusedError(f"it has no pixels ({image.width} x {image.height}); replace the file")
+    # A tile is decoded whole, however little of it is in the image.
+    tags = getattr(image, "tag_v2", {})
+    width, height = (max(side, *_numbers(tags.get(tag))) for side, tag in zip(image.size, _TILE_TAGS, strict=True))
+    most = MAX_PIXELS // 2 if image.format in _HUNGRY else MAX_PIXELS
+    if width * height > most:
+        raise _RefusedError(f"{width} x {height} is more than {most} pixels; make it smaller")
+
+
+def _numbers(value: object) -> tuple[int, ...]:
+    """The value of a tag if it is a number; 0 too, so that there is one."""
+    return (0, value) if isinstance(value, int) else (0,)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -195,12 +229,24 @@ def _upright(image: Image.Image) -> Image.Image:
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert a loaded image to mode RGB."""
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return _from_16_bit(image)
+def _to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Convert a loaded image to uint8 (height, width, 3)."""
     if image.mode == "F":
         raise _RefusedError("floating-point pixels have no fixed white; save it with 8 bits a channel")
+    rows = max(1, _STRIP // image.width)
+    if rows >= image.height:
+        return np.asarray(_strip_to_rgb(image), dtype=np.uint8)
+    pixels = np.empty((image.height, image.width, 3), dtype=np.uint8)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        pixels[top : top + rows] = np.asarray(_strip_to_rgb(strip))
+    return pixels
+
+
+def _strip_to_rgb(image: Image.Image) -> Image.Image:
+    """Convert a part of an image to mode RGB; each pixel for itself."""
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return _from_16_bit(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -13,6 +13,7 @@ from agiqa_bench.data.images import decode, probe
 from agiqa_bench.data.layout import IMAGE_SUFFIXES
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import BadImageError, DataError, DataNotFoundError
+from agiqa_bench.named_file import expanded
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class LooseFiles:
 def from_table(path: Path) -> LooseFiles:
     """Images listed in a .csv, .tsv, .parquet or .xlsx table: column `image`, optionally `prompt`; others are ignored.
 
-    Paths are absolute or relative to the table's folder.
+    Paths are absolute or relative to the table's folder; they may leave it, and are only ever read.
 
     Raises:
         DataNotFoundError: There is no such table.
@@ -52,7 +53,9 @@ def from_table(path: Path) -> LooseFiles:
     if "" in names:
         raise DataError(f"table {path}: data row {names.index('') + 1} names no image")
     prompts = tuple(columns["prompt"]) if "prompt" in columns else None
-    return LooseFiles(tuple(names), tuple(path.parent / name for name in names), prompts)
+    # A tilde is a letter like any other there, and means a home folder only at the very beginning.
+    folder = path.parent.absolute() if any(name.startswith("~") for name in names) else path.parent
+    return LooseFiles(tuple(names), tuple(folder / name for name in names), prompts)
 
 
 def from_folder(folder: Path) -> LooseFiles:
@@ -70,7 +73,12 @@ def from_folder(folder: Path) -> LooseFiles:
     ]
     if not within:
         raise DataNotFoundError(f"folder {folder} has no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return LooseFiles(tuple(path.as_posix() for path in within), tuple(folder / path for path in within))
+    return LooseFiles(tuple(_name(path) for path in within), tuple(folder / path for path in within))
+
+
+def _name(path: Path) -> str:
+    """What to call a file; bytes in its name that are no UTF-8 show as a mark."""
+    return path.as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def check_images(paths: Sequence[Path | str]) -> None:
@@ -98,7 +106,7 @@ def open_samples(paths: Sequence[Path | str], prompts: Sequence[str], targets: S
 
     from agiqa_bench.data.image_cache import ImageCache
 
-    absolute = [str(Path(path).expanduser().absolute()) for path in paths]
+    absolute = [str(expanded(Path(path)).absolute()) for path in paths]
     prompts = list(prompts)
     table = pd.DataFrame(
         {
@@ -125,7 +133,7 @@ def _refuse_bad(paths: Sequence[Path | str], look: Callable[[Path], Any]) -> Non
     bad: list[BadImageError] = []
     for path in dict.fromkeys(paths):
         try:
-            look(Path(path).expanduser())
+            look(expanded(Path(path)))
         except BadImageError as error:
             bad.append(error)
     if bad:

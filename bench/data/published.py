@@ -157,18 +157,12 @@ def read_annotations(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     Raises:
         DataError: It cannot be read, is empty, or lacks a column.
     """
-    import zipfile
-
-    import pandas as pd
+    from agiqa_bench.data.tables import read_table
 
     try:
-        if path.suffix.lower() == ".csv":
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-        else:
-            table = pd.read_excel(path, dtype=str, keep_default_na=False)
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path} cannot be read ({reason}); fetch the official file again") from error
+        table = read_table(path).map(lambda cell: "" if cell is None else str(cell))
+    except DataError as error:
+        raise DataError(f"{error}; fetch the official file again") from error
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise DataError(

@@ -152,6 +152,16 @@ def _logistic_jacobian(b: Vector, x: Vector) -> Vector:
     return np.stack([p, 1 - p, -slope / abs(b[3]), -slope * z / b[3]], axis=1)
 
 
+_TOLERANCE = 1e-8
+"""Of MINPACK: relative change of the squares and of the parameters, and the cosine between residuals and slopes."""
+
+_DIGITS = 12
+"""Decimals of what is measured after a fit: the last bits depend on where arrays lie in memory, and would be noise."""
+
+_CONVERGED = (1, 2, 3, 4)
+"""What MINPACK says when one of the tolerances is met."""
+
+
 def fit_logistic(scores: npt.ArrayLike, mos: npt.ArrayLike) -> LogisticFit | None:
     """Fit the 4-parameter logistic to MOS by least squares (Levenberg-Marquardt).
 
@@ -168,7 +178,8 @@ def fit_logistic(scores: npt.ArrayLike, mos: npt.ArrayLike) -> LogisticFit | Non
     Raises:
         PredictionError: As `srcc`.
     """
-    from scipy.optimize import least_squares
+    # Not least_squares, which wraps the same routine: in scipy 1.17 its last digits depend on where arrays lie in memory.
+    from scipy.optimize import leastsq
 
     x, y = vectors(scores, mos)
     if x.size < MIN_FIT or undefined_reason(x, y):
@@ -182,13 +193,19 @@ def fit_logistic(scores: npt.ArrayLike, mos: npt.ArrayLike) -> LogisticFit | Non
 
     start = np.array([y.max(), y.min(), x.mean(), x.std() / 4])
     with np.errstate(all="ignore"):
-        try:
-            found = least_squares(residual, start, jacobian, method="lm", x_scale="jac", max_nfev=MAX_EVALUATIONS)
-        except ValueError:  # the search ran into numbers that are not finite
-            return None
-    if not found.success or not np.all(np.isfinite(found.x)) or found.x[3] == 0:
+        found, _, _, _, status = leastsq(
+            residual,
+            start,
+            Dfun=jacobian,
+            full_output=True,
+            ftol=_TOLERANCE,
+            xtol=_TOLERANCE,
+            gtol=_TOLERANCE,
+            maxfev=MAX_EVALUATIONS,
+        )
+    if status not in _CONVERGED or not np.all(np.isfinite(found)) or found[3] == 0:
         return None
-    return LogisticFit(*(float(value) for value in found.x))
+    return LogisticFit(*(float(value) for value in found))
 
 
 def plcc_fitted(scores: npt.ArrayLike, mos: npt.ArrayLike) -> float | None:
@@ -212,9 +229,9 @@ def _after_fit(scores: Vector, mos: Vector) -> tuple[float | None, float | None]
         return None, None
     mapped = fit(scores)
     correlation = plcc(mapped, mos)
-    if correlation is not None and fit.b1 < fit.b2:
-        correlation = -correlation
-    return correlation, float(np.sqrt(np.mean((mapped - mos) ** 2)))
+    if correlation is not None:
+        correlation = round(correlation if fit.b1 >= fit.b2 else -correlation, _DIGITS)
+    return correlation, round(float(np.sqrt(np.mean((mapped - mos) ** 2))), _DIGITS)
 
 
 def within(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agiqa_bench.atomic import write_text
+from agiqa_bench.atomic import write_bytes
 from agiqa_bench.errors import SplitError
 from agiqa_bench.evaluation.rules import SplitRule
 from agiqa_bench.evaluation.splits import (
@@ -28,11 +28,16 @@ from agiqa_bench.evaluation.splits import (
     rows_of,
     splits_digest,
 )
+from agiqa_bench.harmless import one_line
+from agiqa_bench.named_file import read_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = "agiqa-bench splits 1"
+
+MOST_BYTES = 32 * 2**20
+"""Of a split file: 1,000 repeats of 5,000 rows have 30 MB; in memory brackets take twenty times their room."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class _Strict(BaseModel):
 
 
 class _Entry(_Strict):
-    repeat: int
+    repeat: RowNumber
     held_out: str = ""
     digest: str | None = None
     test: list[str] | list[RowNumber]
@@ -105,7 +110,35 @@ def export_splits(
 
     Raises:
         StoreError: The file cannot be written.
+        SplitError: It would be larger than `MOST_BYTES`.
     """
+    text = splits_text(
+        splits,
+        table,
+        dataset=dataset,
+        fingerprint=fingerprint,
+        rule=rule,
+        seed=seed,
+        test_share=test_share,
+        validation_share=validation_share,
+    )
+    if len(content := text.encode()) > MOST_BYTES:
+        raise SplitError(f"{path}: the splits need {len(content):,} bytes where {MOST_BYTES:,} are the most; use fewer")
+    write_bytes(path, content)
+
+
+def splits_text(
+    splits: Sequence[Split],
+    table: pd.DataFrame,
+    *,
+    dataset: str,
+    fingerprint: str,
+    rule: SplitRule,
+    seed: int | None = None,
+    test_share: float | None = None,
+    validation_share: float | None = None,
+) -> str:
+    """What `export_splits` writes; the same splits, the same text."""
     groups = column(table, "group")
 
     def units(rows: Rows) -> list[str] | list[int]:
@@ -121,7 +154,7 @@ def export_splits(
         entry |= {"digest": split.digest} | {part: units(getattr(split, part)) for part in reversed(PARTS)}
         entries.append("    " + json.dumps(entry, ensure_ascii=False))
     opening = json.dumps(head, indent=2, ensure_ascii=False).removesuffix("\n}")
-    write_text(path, f'{opening},\n  "splits": [\n' + ",\n".join(entries) + "\n  ]\n}\n")
+    return f'{opening},\n  "splits": [\n' + ",\n".join(entries) + "\n  ]\n}\n"
 
 
 def import_splits(path: Path, table: pd.DataFrame, *, dataset: str, fingerprint: str) -> ImportedSplits:
@@ -147,7 +180,7 @@ def import_splits(path: Path, table: pd.DataFrame, *, dataset: str, fingerprint:
         )
     repeats = [entry.repeat for entry in document.splits]
     if not repeats or repeats != list(range(len(repeats))):
-        raise SplitError(f"{path}: the repeats must be numbered 0, 1, 2, ... in this order; found {repeats}")
+        raise SplitError(f"{path}: the repeats must be numbered 0, 1, 2, ... in this order; found {repeats[:20]}")
     splits = tuple(_read_entry(path, entry, table, document.rule) for entry in document.splits)
     if document.digest not in (None, splits_digest(splits)):
         raise SplitError(f"{path}: the splits do not have the digest that the file gives; it was changed or damaged")
@@ -155,12 +188,9 @@ def import_splits(path: Path, table: pd.DataFrame, *, dataset: str, fingerprint:
 
 
 def _parse(path: Path) -> _Document:
+    text = read_text(path, "split file", SplitError, MOST_BYTES)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SplitError(f"cannot read the split file {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise SplitError(f"{path} is not a split file: it is not UTF-8 text") from error
+        content = json.loads(text)
     except json.JSONDecodeError as error:
         raise SplitError(
             f"{path} is not valid JSON (line {error.lineno}: {error.msg}); `agiqa-bench splits export` writes one"
@@ -171,7 +201,7 @@ def _parse(path: Path) -> _Document:
         return _Document.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        place = one_line(".".join(map(str, first["loc"])))[:200] or "the whole file"
         raise SplitError(
             f"{path} is not a split file of the form '{FORMAT}': {place}: {first['msg']}; "
             "`agiqa-bench splits export` writes one"

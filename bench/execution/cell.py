@@ -40,6 +40,7 @@ class Costs:
         parameters: Of the networks that it computed with; None if there is no such number.
         trainable_parameters: Those of them that were learnt; None likewise. See `Method.parameter_counts`.
         trained_together: Number of repeats that were trained in one go, this one among them.
+        micro_batch: Fewest samples that the training loop took at a time because memory was short; None if it was not.
     """
 
     fit_seconds: float
@@ -51,6 +52,7 @@ class Costs:
     trainable_parameters: int | None = None
     host_bytes_before: int | None = None
     trained_together: int = 1
+    micro_batch: int | None = None
 
 
 Result = tuple[npt.NDArray[np.float64], Costs]

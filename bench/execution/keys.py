@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the stored form of a cell changes."""
 
 

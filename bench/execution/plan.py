@@ -15,16 +15,35 @@ from agiqa_bench.errors import AgiqaError, DataNotFoundError
 from agiqa_bench.evaluation.cross_splits import shared_images
 from agiqa_bench.evaluation.rules import SplitRule
 from agiqa_bench.evaluation.splits import Rows, Split, splits_digest
+from agiqa_bench.execution.cell_result import CellResult
 from agiqa_bench.execution.code_digest import CodeDigest
 from agiqa_bench.execution.keys import changed_components
 from agiqa_bench.execution.request import RunRequest
-from agiqa_bench.execution.store import CellResult, Store
+from agiqa_bench.execution.store import Store
 from agiqa_bench.method import Context, Method, MethodConfig, Weights
 from agiqa_bench.seeds import derive_seed
 
 if TYPE_CHECKING:
     from agiqa_bench.data.dataset import Dataset
     from agiqa_bench.data.image_cache import ImageCache
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedCell:
+    """What a plan keeps in mind of a finished cell: the records of ten thousand would fill a hundred megabytes.
+
+    Attributes:
+        folder: Where it lies.
+        model: The fitted model, if it was saved.
+    """
+
+    folder: Path
+    model: Path | None
+
+    @classmethod
+    def of(cls, stored: CellResult) -> FinishedCell:
+        """That of a stored cell."""
+        return cls(stored.folder, stored.model)
 
 
 @dataclass
@@ -34,7 +53,7 @@ class PlannedCell:
     repeat: int
     key: str
     components: dict[str, Any]
-    result: CellResult | None = None
+    result: FinishedCell | None = None
 
 
 @dataclass
@@ -49,6 +68,7 @@ class PlannedMethod:
         skip: Why it does not run here; None if it does.
         score_key: Key of the zero-shot scores; None for a trained method.
         changed: In what the missing cells differ from stored ones of the same row, e.g. `code`.
+        damaged: What is wrong with stored cells that are computed again, one line each.
         without_model: True if finished cells are computed again, because their models are wanted and were not saved.
     """
 
@@ -66,6 +86,7 @@ class PlannedMethod:
     score_components: dict[str, Any] = field(default_factory=dict)
     cells: list[PlannedCell] = field(default_factory=list)
     changed: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
     without_model: bool = False
 
     @property
@@ -188,6 +209,10 @@ class Plan:
             for cell in method.cells:
                 if cell.result is None:
                     self.find_result(store, method, cell)
+            damage = (
+                store.cell_damage(method.label, cell.repeat, cell.key, with_model=True) for cell in method.missing
+            )
+            method.damaged = tuple(filter(None, damage))
             for cell in method.missing[:1]:
                 other = store.find_other_cell(method.label, cell.repeat, cell.key)
                 if other is not None:
@@ -195,9 +220,10 @@ class Plan:
 
     def find_result(self, store: Store, method: PlannedMethod, cell: PlannedCell) -> None:
         """Look up whether a cell is finished, and has the model that is wanted."""
-        cell.result = store.find_cell(method.label, cell.repeat, cell.key)
-        if cell.result is not None and self.wants_model(method) and not cell.result.asked_for_model:
-            cell.result, method.without_model = None, True
+        stored = store.find_cell(method.label, cell.repeat, cell.key)
+        if stored is not None and self.wants_model(method) and not stored.asked_for_model:
+            stored, method.without_model = None, True
+        cell.result = None if stored is None else FinishedCell.of(stored)
 
 
 def cell_seed(plan: Plan, method: PlannedMethod, repeat: int) -> int:

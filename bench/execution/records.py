@@ -98,6 +98,16 @@ class _Plan(_Record):
     outcome: _Outcome = _Outcome(failures=[])
 
 
+_Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+"""Of a file in the record's own folder, and in no other."""
+
+
+class _Folder(_Record):
+    key: str
+    files: dict[_Name, str]
+    model: _Name | None = None
+
+
 class _Costs(_Record):
     fit_seconds: float
     predict_seconds: float
@@ -117,6 +127,11 @@ class _Cell(_Record):
 def plan_fault(record: object) -> str:
     """What is wrong with the record of a plan (see `agiqa_bench.execution.runner.describe_plan`); empty if nothing."""
     return _fault(_Plan, record)
+
+
+def folder_fault(record: object) -> str:
+    """What is wrong with the record of a folder (see `agiqa_bench.execution.cell_files`); empty if nothing."""
+    return _fault(_Folder, record)
 
 
 def cell_fault(record: object) -> str:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from agiqa_bench.errors import ConfigError
 from agiqa_bench.evaluation.rules import SplitRule
+from agiqa_bench.named_file import read_text
 
 PresetName = Literal["auto", "paper", "quick"]
 
@@ -34,8 +35,8 @@ class RunRequest(BaseModel):
     targets: tuple[str, ...] = ()
     split: SplitRule = "grouped"
     splits_file: Path | None = None
-    repeats: int = Field(default=10, ge=1, le=1000)
-    seed: int = Field(default=0, ge=0)
+    repeats: int = Field(default=10, ge=1, le=1000, strict=True)
+    seed: int = Field(default=0, ge=0, lt=2**63, strict=True)
     select: Literal["last", "validation", "test"] = "validation"
     preset: PresetName = "auto"
     backbone: str | None = None
@@ -44,13 +45,13 @@ class RunRequest(BaseModel):
     python_for: dict[str, Path] = Field(default_factory=dict)
     device: str = "auto"
     precision: Literal["float32", "bf16", "fp16"] = "float32"
-    batch_size: int | None = Field(default=None, ge=1)
+    batch_size: int | None = Field(default=None, ge=1, lt=2**31, strict=True)
     deterministic: bool = False
-    jobs: int = Field(default=1, ge=1)
+    jobs: int = Field(default=1, ge=1, lt=2**31, strict=True)
     executor: Literal["local", "ray"] = "local"
     ray_address: str | None = None
     shard: tuple[int, int] | None = None
-    cell_timeout: float | None = Field(default=None, gt=0)
+    cell_timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     output: Path | None = None
     save_models: bool = False
     offline: bool = False
@@ -69,7 +70,8 @@ class RunRequest(BaseModel):
     @field_validator("shard", mode="before")
     @classmethod
     def _parse_shard(cls, value: Any) -> Any:
-        return parse_shard(value) if isinstance(value, str) else value
+        text = "/".join(map(str, value)) if isinstance(value, list | tuple) else value
+        return parse_shard(text) if isinstance(text, str) else value
 
     @model_validator(mode="after")
     def _check_executor(self) -> Self:
@@ -109,6 +111,15 @@ def _check_crossing(request: RunRequest) -> None:
         )
 
 
+_MOST_BYTES = 2**20
+"""Of a configuration file."""
+
+_MOST_LEVELS = 16
+"""Of tables and lists in each other in a configuration file."""
+
+_SHOWN = 200
+"""Letters of a wrong value in a message."""
+
 _FILE_NAMES = {"plugin": "plugins", "splits": "splits_file"}
 """Options whose name on the command line, and so in a file, is not the request's."""
 
@@ -123,22 +134,19 @@ def build_request(file: Path | None, options: dict[str, Any]) -> RunRequest:
     Raises:
         ConfigError: The file cannot be read, or an option is unknown or not valid.
     """
-    merged: dict[str, Any] = {}
-    if file is not None:
-        try:
-            merged = tomllib.loads(file.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise ConfigError(f"config {file}: no such file") from error
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"config {file}: not a readable TOML file ({error})") from error
-    for text in merged.pop("set", []):
+    merged = {} if file is None else _read_toml(file)
+    given = merged.pop("set", [])
+    if not isinstance(given, list):
+        raise ConfigError(f'config {file}: write set as a list of texts, set = ["METHOD.KEY=VALUE"]')
+    added: dict[str, dict[str, Any]] = {}
+    for text in given:
         method, key, value = parse_setting(str(text))
-        merged.setdefault("settings", {}).setdefault(method, {})[key] = value
+        added.setdefault(method, {})[key] = value
     for option, key in _FILE_NAMES.items():
         if option in merged:
             merged[key] = merged.pop(option)
     settings: dict[str, dict[str, Any]] = {}
-    for source in (merged.get("settings", {}), options.get("settings", {})):
+    for source in (merged.get("settings", {}), added, options.get("settings", {})):
         if not isinstance(source, dict) or not all(isinstance(values, dict) for values in source.values()):
             raise ConfigError(f"config {file}: write settings as [settings.METHOD] with lines key = value")
         for method, values in source.items():
@@ -162,18 +170,50 @@ def build_request(file: Path | None, options: dict[str, Any]) -> RunRequest:
         raise ConfigError(where + explain_validation(error, RunRequest)) from error
 
 
+def _read_toml(file: Path) -> dict[str, Any]:
+    text = read_text(file, "config", ConfigError, _MOST_BYTES)
+    try:
+        content = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"config {file}: not a readable TOML file ({error})") from error
+    _check_values(file, content)
+    return content
+
+
+def _check_values(file: Path, content: dict[str, Any]) -> None:
+    """Refuse what no option means and what others would stumble over: deep nesting, and texts with a NUL."""
+    level: list[Any] = [content]
+    for _ in range(_MOST_LEVELS):
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                inner += [*value.keys(), *value.values()]
+            elif isinstance(value, list):
+                inner += value
+            elif isinstance(value, str) and "\0" in value:
+                raise ConfigError(f"config {file}: a text holds a NUL, which no option can have; take it out")
+        level = inner
+    if level:
+        raise ConfigError(f"config {file}: it nests deeper than {_MOST_LEVELS} levels; no option does")
+
+
 def explain_validation(error: ValidationError, model: type[BaseModel]) -> str:
     """One line for a pydantic error: each key, what is wrong, and for an unknown key what there is."""
     parts = []
     for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"])
+        key = ".".join(str(part) for part in item["loc"])[:_SHOWN]
         if item["type"] == "extra_forbidden":
             close = difflib.get_close_matches(key, model.model_fields, n=2, cutoff=0.6)
             known = f"did you mean {' or '.join(close)}?; " if close else ""
             parts.append(f"unknown key '{key}' ({known}there are: {', '.join(model.model_fields) or 'none'})")
         else:
-            parts.append(f"{key} = {item['input']!r}: {item['msg']}")
+            parts.append(f"{key} = {_shown(item['input'])}: {item['msg']}")
     return "; ".join(parts)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 @dataclass(frozen=True)
@@ -313,6 +353,7 @@ def parse_value(text: str) -> Any:
     (0.5, True, [1, 2], 'demo-rn')
     """
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        found = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):  # ValueError: a TOMLDecodeError, or a number of thousands of digits
         return text
+    return found["value"] if len(found) == 1 else text

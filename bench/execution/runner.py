@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import uuid
+from collections import Counter
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from agiqa_bench.execution.executors.here import Here
@@ -15,7 +15,7 @@ from agiqa_bench.execution.progress import Watcher
 from agiqa_bench.execution.provenance import environment, now
 from agiqa_bench.execution.request import RunRequest
 from agiqa_bench.execution.store import Store
-from agiqa_bench.execution.tasks import tasks_of
+from agiqa_bench.execution.tasks import TaskResult, tasks_of
 from agiqa_bench.stopping import Terminated
 
 
@@ -54,29 +54,38 @@ def run(plan: Plan, store: Store, watcher: Watcher, executor: Executor | None = 
     """
     outcome = Outcome(reused=sum(len(method.cells) - len(method.missing) for method in plan.methods))
     tasks = tasks_of(plan)
-    plan_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:6]}"
+    plan_id = store.new_plan_id()
     record = describe_plan(plan)
     store.write_plan(plan_id, record)
-    watcher.start({method.label: len(method.missing) for method in plan.methods if method.missing})
+    cells: Counter[str] = Counter()
+    for task in tasks:
+        cells[task.label] += len(task.repeats)
+    watcher.start(cells)
     plan.step = watcher.step
-    results = (executor or Here()).results(plan, store, tasks, watcher)
-    try:
-        if any(method.cls.uses_images and method.missing for method in plan.methods):
-            watcher.begin("images", "decoding")
-            plan.decode_images()
-        for result in results:
-            task = result.task
-            outcome.computed += result.computed
-            outcome.reused += result.reused
-            outcome.failures += [(task.label, what, line) for what, line in result.failures]
-            what, line = result.failures[0] if result.failures else (task.what, None)
-            watcher.finish(task.label, what, result.seconds, cells=len(task.repeats), error=line)
-    except KeyboardInterrupt as stop:
-        outcome.interrupted, outcome.terminated = True, isinstance(stop, Terminated)
+    with closing((executor or Here()).results(plan, store, tasks, watcher)) as results:
+        try:
+            if any(method.cls.uses_images and method.label in cells for method in plan.methods):
+                watcher.begin("images", "decoding")
+                plan.decode_images()
+            for result in results:
+                _account(outcome, result, watcher)
+        except KeyboardInterrupt as stop:
+            outcome.interrupted, outcome.terminated = True, isinstance(stop, Terminated)
+            with suppress(KeyboardInterrupt):  # it comes back, unless another one ends what it lets be finished
+                results.throw(stop)
     plan.find_results(store)
     ending = {"computed": outcome.computed, "failures": outcome.failures, "interrupted": outcome.interrupted}
     store.write_plan(plan_id, record | {"ended": now(), "outcome": ending})
     return outcome
+
+
+def _account(outcome: Outcome, result: TaskResult, watcher: Watcher) -> None:
+    task = result.task
+    outcome.computed += result.computed
+    outcome.reused += result.reused
+    outcome.failures += [(task.label, what, line) for what, line in result.failures]
+    what, line = result.failures[0] if result.failures else (task.what, None)
+    watcher.finish(task.label, what, result.seconds, cells=len(task.repeats), error=line)
 
 
 def executor_of(request: RunRequest) -> Executor:

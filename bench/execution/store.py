@@ -7,24 +7,25 @@
         failures/<label>/<what>-<key>.json
         scratch/<label>/<key>/            what a running cell keeps for its own continuation
         locks/<label>/<what>-<key>.lock   held by who computes a cell now; see `agiqa_bench.execution.claims`
-        plans/<time>-<id>.json            one per command: protocol, methods, keys, provenance
-        splits/<digest>.json
-        samples/<fingerprint>.parquet     the data set's rows, for figures and galleries: a report needs nothing else
+        plans/<number>-<time>-<id>.json   one per command: protocol, methods, keys, provenance
+        splits/<digest>-<checksum>.json
+        samples/<fingerprint>/            samples.json, samples.parquet: the data set's rows, for figures and galleries
+        damaged/<where it was>            what was not as it had been written, and was set aside
         table.csv, table.md, costs.csv
 
 A cell is found by its row's label, its repeat and its key, so a store holds results of many settings side by side, and
-what is finished is not computed again.
+what is finished is not computed again. Every file that is read back is covered by a checksum: its own seal (see
+`agiqa_bench.sealed`), the record beside it, or the one in its name.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import io
+import logging
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,58 +34,27 @@ import numpy as np
 import numpy.typing as npt
 
 from agiqa_bench import atomic
-from agiqa_bench.data.dataset import REQUIRED_COLUMNS
 from agiqa_bench.errors import StoreError
-from agiqa_bench.execution.cell_files import checksums, damage, read_cell, read_record, write_json_file
-from agiqa_bench.execution.records import plan_fault
+from agiqa_bench.execution import stored_plans, stored_samples
+from agiqa_bench.execution.cell_files import (
+    CELL,
+    SCORE,
+    read_cell,
+    read_folder,
+    read_part,
+    write_json_file,
+    write_record,
+)
+from agiqa_bench.execution.cell_result import CellResult
+from agiqa_bench.execution.leftovers import remove_leftovers
+from agiqa_bench.sealed import read_sealed, write_sealed
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_log = logging.getLogger(__name__)
+
 _KEY_LENGTH = 16
-_LEFTOVER_SECONDS = 24 * 3600
-
-
-@dataclass(frozen=True)
-class CellResult:
-    """A finished cell as it is stored.
-
-    Attributes:
-        record: Content of `cell.json`: key and its components, metrics per target, costs, environment.
-        folder: Where it lies.
-    """
-
-    record: dict[str, Any]
-    folder: Path
-
-    @property
-    def asked_for_model(self) -> bool:
-        """Whether the cell was computed by a run that saves models; the method may have had none to save."""
-        return "model" in self.record
-
-    @property
-    def model(self) -> Path | None:
-        """The fitted model, if it was saved."""
-        name = self.record.get("model")
-        return None if name is None else self.folder / name
-
-    @property
-    def metrics(self) -> dict[str, dict[str, Any]]:
-        """Metrics by target."""
-        metrics: dict[str, dict[str, Any]] = self.record["metrics"]
-        return metrics
-
-    def predictions(self) -> pd.DataFrame:
-        """Per-image scores: columns row, image, score_<target>, mos_<target>."""
-        import pandas as pd
-
-        return pd.read_parquet(self.folder / "predictions.parquet")
-
-    def history(self) -> list[dict[str, float | None]]:
-        """Per-epoch records of a trained method, oldest first; null where a number was not finite."""
-        file = self.folder / "history.json"
-        history: list[dict[str, float | None]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
-        return history
 
 
 class Store:
@@ -105,23 +75,39 @@ class Store:
         Raises:
             StoreError: It cannot.
         """
-        if self.root.exists() and not self.root.is_dir():
-            raise StoreError(f"output {self.root}: is a file; choose a folder with --output")
-        probe = self.root / ".writable"
-        atomic.write_bytes(probe, b"")
-        probe.unlink(missing_ok=True)
-        self._remove_leftovers()
+        try:
+            if self.root.is_symlink() and not self.root.exists():
+                aim = self.root.readlink()
+                raise StoreError(f"output {self.root}: a link to {aim}, which is not there; choose another --output")
+            if self.root.exists() and not self.root.is_dir():
+                raise StoreError(f"output {self.root}: is a file; choose a folder with --output")
+        except OSError as error:
+            raise atomic.explain(error, self.root) from error
+        remove_leftovers(self.root, atomic.probe(self.root))
 
-    def _remove_leftovers(self) -> None:
-        """Delete what killed runs left half-written; the young ones may belong to a run that is alive."""
-        for leftover in [*self.root.glob("*/*/.*.tmp"), *self.root.glob("*/.*.tmp"), *self.root.glob(".*.tmp")]:
-            with suppress(FileNotFoundError):
-                if time.time() - leftover.stat().st_mtime < _LEFTOVER_SECONDS:
-                    continue
-                if leftover.is_dir():
-                    shutil.rmtree(leftover, ignore_errors=True)
-                else:
-                    leftover.unlink()
+    def set_aside(self, place: Path, why: str) -> None:
+        """Move a file or folder that cannot be used to `damaged/`, where it overwrites nothing, and log a line.
+
+        Args:
+            place: What to move.
+            why: What is wrong, beginning with the name of the file.
+
+        Raises:
+            StoreError: The file system refuses.
+        """
+        where = place.relative_to(self.root)
+        aside, number = Path("damaged", where), 0
+        while (self.root / aside).exists():
+            number += 1
+            aside = Path("damaged", where).with_name(f"{where.name}-{number}")
+        try:
+            (self.root / aside).parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(place, self.root / aside)
+        except FileNotFoundError:  # another command has just done it
+            return
+        except OSError as error:
+            raise atomic.explain(error, self.root / aside) from error
+        _log.warning("%s; set aside as %s", why, aside.as_posix())
 
     # Cells
 
@@ -138,30 +124,44 @@ class Store:
             key: Its key.
             with_model: Whether the content of a saved model counts too: a report reads none, and to look through
                 gigabytes of them would take minutes.
+
+        Raises:
+            StoreError: The file system does not say whether it is there.
         """
         folder = self.cell_folder(label, repeat, key)
-        record, fault = read_cell(folder, key, with_model=with_model)
-        return None if record is None or fault else CellResult(record, folder)
+        record, _ = read_cell(folder, key, with_model=with_model)
+        return None if record is None else CellResult(record, folder)
 
-    def cell_damage(self, label: str, repeat: int, key: str) -> str:
+    def cell_damage(self, label: str, repeat: int, key: str, *, with_model: bool = False) -> str:
         """What keeps a cell that is there from being used: the file, from the store's folder on, and what is wrong.
 
         Returns:
-            One line; empty if the cell is not there, or can be used. The content of a saved model is not looked at.
+            One line; empty if the cell is not there, or can be used.
         """
         folder = self.cell_folder(label, repeat, key)
-        if not folder.is_dir():
-            return ""
-        _, fault = read_cell(folder, key, with_model=False)
+        _, fault = read_cell(folder, key, with_model=with_model)
+        return self._line(folder, fault)
+
+    def _line(self, folder: Path, fault: str) -> str:
         return f"{folder.relative_to(self.root).as_posix()}/{fault}" if fault else ""
 
     def lock_file(self, label: str, what: str, key: str) -> Path:
         """The file that whoever computes a cell (`what`: its repeat) or zero-shot scores holds a lock on."""
         return self.root / "locks" / slug(label) / f"{what}-{key[:_KEY_LENGTH]}.lock"
 
-    def remove_unfinished(self, label: str, repeat: int, key: str) -> None:
-        """Delete what killed processes left half-written of a cell; only for who holds its claim."""
-        folder = self.cell_folder(label, repeat, key)
+    def make_room(self, label: str, repeat: int, key: str) -> None:
+        """Make room for a cell: set aside a damaged one, and delete what killed processes left half-written of it.
+
+        Only for who holds its claim.
+
+        Raises:
+            StoreError: The file system refuses.
+        """
+        self._make_room(self.cell_folder(label, repeat, key), self.cell_damage(label, repeat, key, with_model=True))
+
+    def _make_room(self, folder: Path, damage: str) -> None:
+        if damage:
+            self.set_aside(folder, damage)
         for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -175,10 +175,9 @@ class Store:
         others = [path for path in folder.parent.glob(f"{repeat:02d}-*/cell.json") if path.parent != folder]
         for file in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True):
             try:
-                record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
+                return read_sealed(file)
+            except (FileNotFoundError, StoreError):
                 continue  # damaged: it explains nothing
-            return record
         return None
 
     def write_cell(
@@ -213,9 +212,8 @@ class Store:
                 write_json_file(new / "history.json", history)
             if save_model is not None:
                 record = record | {"model": save_model(new).name}
-            record = record | {"key": key, "files": checksums(new)}
-            write_json_file(new / "cell.json", record)
-        self.failure_file(label, f"{repeat:02d}", key).unlink(missing_ok=True)
+            record = write_record(new, CELL, key, record)
+        atomic.remove(self.failure_file(label, f"{repeat:02d}", key))
         scratch = self.scratch_folder(label, key)
         shutil.rmtree(scratch, ignore_errors=True)
         with suppress(OSError):  # not there, or another cell of the row is running
@@ -229,14 +227,28 @@ class Store:
         return self.root / "scores" / slug(label) / key[:_KEY_LENGTH]
 
     def find_scores(self, label: str, key: str) -> tuple[npt.NDArray[np.float64], dict[str, Any]] | None:
-        """Scores (n_rows, n_targets) of all rows of the data set and their record, or None."""
+        """Scores (n_rows, n_targets) of all rows of the data set and their record, or None.
+
+        Raises:
+            StoreError: The file system does not say whether they are there.
+        """
         import pandas as pd
 
         folder = self.scores_folder(label, key)
-        record = read_record(folder / "score.json", key)
-        if record is None or damage(folder, record):
+        record, _ = read_folder(folder, SCORE, key)
+        if record is None:
             return None
-        return pd.read_parquet(folder / "scores.parquet").to_numpy(dtype=np.float64), record
+        scores = io.BytesIO(read_part(folder / "scores.parquet"))
+        return pd.read_parquet(scores).to_numpy(dtype=np.float64), record
+
+    def scores_damage(self, label: str, key: str) -> str:
+        """What keeps scores that are there from being used; see `cell_damage`."""
+        folder = self.scores_folder(label, key)
+        return self._line(folder, read_folder(folder, SCORE, key)[1])
+
+    def make_room_for_scores(self, label: str, key: str) -> None:
+        """Set aside damaged scores, and delete what was left half-written of them; see `make_room`."""
+        self._make_room(self.scores_folder(label, key), self.scores_damage(label, key))
 
     def write_scores(
         self, label: str, key: str, record: dict[str, Any], scores: npt.NDArray[np.float64], targets: tuple[str, ...]
@@ -250,8 +262,8 @@ class Store:
 
         with atomic.new_directory(self.scores_folder(label, key)) as new:
             pd.DataFrame(scores, columns=list(targets)).to_parquet(new / "scores.parquet", index=False)
-            write_json_file(new / "score.json", record | {"key": key, "files": checksums(new)})
-        self.failure_file(label, "scores", key).unlink(missing_ok=True)
+            write_record(new, SCORE, key, record)
+        atomic.remove(self.failure_file(label, "scores", key))
 
     # Failures and scratch
 
@@ -261,7 +273,7 @@ class Store:
 
     def write_failure(self, label: str, what: str, key: str, record: dict[str, Any]) -> None:
         """Record why something failed; never taken for a result, and tried again by the next command."""
-        atomic.write_json(self.failure_file(label, what, key), record | {"key": key})
+        write_sealed(self.failure_file(label, what, key), record | {"key": key})
 
     def scratch_folder(self, label: str, key: str) -> Path:
         """Folder for a running cell's own continuation; it survives a kill and goes when the cell is finished.
@@ -272,27 +284,16 @@ class Store:
 
     # Samples
 
-    def samples_file(self, fingerprint: str) -> Path:
+    def samples_folder(self, fingerprint: str) -> Path:
         """Where the rows of the data set whose annotations have this fingerprint lie."""
-        return self.root / "samples" / f"{fingerprint[:_KEY_LENGTH]}.parquet"
+        return self.root / "samples" / fingerprint[:_KEY_LENGTH]
 
     def write_samples(self, table: pd.DataFrame, fingerprint: str) -> None:
-        """Store the rows of a data set; a table without images does not replace one that knows where they lie.
-
-        Args:
-            table: See `agiqa_bench.data.dataset.Dataset.samples`.
-            fingerprint: Its annotations' fingerprint.
-
-        Raises:
-            StoreError: The file system refuses.
-        """
-        file = self.samples_file(fingerprint)
-        if file.exists() and (table["path"] == "").any():
-            return
-        rows = table[[*REQUIRED_COLUMNS, *(name for name in table.columns if name.startswith("mos_"))]].copy()
-        rows.insert(0, "row", np.arange(len(rows), dtype=np.int64))
-        with atomic.new_file(file) as opened:
-            rows.to_parquet(opened, index=False, write_page_checksum=True)
+        """Store the rows of a data set, see `stored_samples.write_samples`; a damaged table is set aside."""
+        folder = self.samples_folder(fingerprint)
+        if damage := stored_samples.samples_damage(folder, fingerprint):
+            self.set_aside(folder, self._line(folder, damage))
+        stored_samples.write_samples(folder, table, fingerprint)
 
     def samples(self, fingerprint: str) -> pd.DataFrame | None:
         """The rows of a data set: columns row, image, path, prompt, group, generator, family, mos_<target>.
@@ -302,24 +303,19 @@ class Store:
             of this version wrote them. `path` is the image's on the machine of the run, and may be empty.
 
         Raises:
-            StoreError: The file is damaged.
+            StoreError: They are damaged.
         """
-        import pandas as pd
-
-        file = self.samples_file(fingerprint)
-        try:
-            return pd.read_parquet(file, page_checksum_verification=True)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            why = str(error).strip().splitlines()[0]
-            raise StoreError(f"{file}: damaged ({why}); delete it and type the run's command again") from error
+        return stored_samples.read_samples(self.samples_folder(fingerprint), fingerprint)
 
     # Plans
 
+    def new_plan_id(self) -> str:
+        """A name for a new plan, which comes after those of all others."""
+        return stored_plans.new_id(self.root / "plans")
+
     def write_plan(self, plan_id: str, record: dict[str, Any]) -> None:
         """Store what one command planned, and later how it ended."""
-        atomic.write_json(self.root / "plans" / f"{plan_id}.json", record)
+        write_sealed(self.root / "plans" / f"{plan_id}.json", record)
 
     def plans(self) -> list[dict[str, Any]]:
         """What the commands on this folder planned, oldest first.
@@ -327,25 +323,23 @@ class Store:
         Raises:
             StoreError: The folder holds no plan, or one that cannot be read, or lacks what this version needs.
         """
-        files = sorted((self.root / "plans").glob("*.json"))
-        if not files:
+        plans = stored_plans.read_plans(self.root / "plans")
+        if not plans:
             what = "no plan in plans/ tells what its cells are" if (self.root / "cells").is_dir() else "holds no run"
             raise StoreError(
                 f"{self.root}: {what}; name the folder that 'agiqa-bench run' wrote (its --output, by default "
                 "results/runs/<data set>)"
             )
-        plans = []
-        for file in files:
-            try:
-                plan = json.loads(file.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise StoreError(f"{file}: cannot be read ({error}); move it away and run again") from error
-            if fault := plan_fault(plan):
-                raise StoreError(
-                    f"{file}: is no plan of this version ({fault}); move it away, or run again with another --output"
-                )
-            plans.append(plan)
         return plans
+
+    def set_aside_plans(self) -> None:
+        """Set aside the plans that are not as they were written.
+
+        Raises:
+            StoreError: The file system refuses.
+        """
+        for file, why in stored_plans.damaged_plans(self.root / "plans"):
+            self.set_aside(file, why)
 
 
 @lru_cache(maxsize=1024)

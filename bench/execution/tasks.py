@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -16,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from agiqa_bench.data.samples import Samples
-from agiqa_bench.errors import AgiqaError, StoreError
+from agiqa_bench.errors import StoreError
 from agiqa_bench.execution import cell as cells
 from agiqa_bench.execution.claims import claim
-from agiqa_bench.execution.plan import Plan, PlannedCell, PlannedMethod, cell_context
+from agiqa_bench.execution.failures import CellFailed
+from agiqa_bench.execution.plan import FinishedCell, Plan, PlannedCell, PlannedMethod, cell_context
 from agiqa_bench.execution.provenance import environment, now
 from agiqa_bench.execution.store import Store
 from agiqa_bench.method import Method
@@ -71,16 +71,11 @@ class TaskResult:
 
 
 def tasks_of(plan: Plan, *, finished: bool = False) -> list[Task]:
-    """The tasks that are left, in the plan's order; with `finished` those that were done before too.
+    """The tasks of this command that are left, in the plan's order; with `finished` those that were done before too.
 
     Of a request for a shard, every n-th one: so each shard gets its part of every method, whatever is done already.
     """
-    tasks: list[Task] = []
-    for method in plan.methods:
-        repeats = [cell.repeat for cell in method.cells]
-        size = method.cls.trains_together if method.score_key is None else 1 + max(repeats, default=0)
-        groups = groupby(repeats, lambda repeat, size=size: repeat // size)  # type: ignore[misc]
-        tasks += [Task(method.label, tuple(group)) for _, group in groups]
+    tasks = all_tasks(plan)
     if plan.request.shard is not None:
         number, shards = plan.request.shard
         tasks = tasks[number - 1 :: shards]
@@ -89,6 +84,17 @@ def tasks_of(plan: Plan, *, finished: bool = False) -> list[Task]:
     missing = {method.label: {cell.repeat for cell in method.missing} for method in plan.methods}
     left = [Task(task.label, tuple(r for r in task.repeats if r in missing[task.label])) for task in tasks]
     return [task for task in left if task.repeats]
+
+
+def all_tasks(plan: Plan) -> list[Task]:
+    """The tasks of all shards, done or not, in the plan's order."""
+    tasks: list[Task] = []
+    for method in plan.methods:
+        repeats = [cell.repeat for cell in method.cells]
+        size = method.cls.trains_together if method.score_key is None else 1 + max(repeats, default=0)
+        groups = groupby(repeats, lambda repeat, size=size: repeat // size)  # type: ignore[misc]
+        tasks += [Task(method.label, tuple(group)) for _, group in groups]
+    return tasks
 
 
 def left_of(plan: Plan, store: Store, task: Task) -> tuple[PlannedMethod, list[PlannedCell]]:
@@ -100,8 +106,19 @@ def left_of(plan: Plan, store: Store, task: Task) -> tuple[PlannedMethod, list[P
     return method, [cell for cell in wanted if cell.result is None]
 
 
-def execute(plan: Plan, store: Store, task: Task, step: Step) -> TaskResult:
+def _nothing() -> None:
+    """Tell nobody."""
+
+
+def execute(plan: Plan, store: Store, task: Task, step: Step, begin: Callable[[], None] = _nothing) -> TaskResult:
     """Compute a task and store its cells, unless another process is at it; a failure is recorded and returned.
+
+    Args:
+        plan: The plan.
+        store: A prepared store.
+        task: One of the plan's.
+        step: Told of progress inside of the task.
+        begin: Called once the task is claimed, if there is anything left to compute.
 
     Raises:
         StoreError: Results cannot be written: the run cannot go on.
@@ -113,6 +130,8 @@ def execute(plan: Plan, store: Store, task: Task, step: Step) -> TaskResult:
     done = False
     try:
         method, wanted = left_of(plan, store, task)
+        if wanted:
+            begin()
         failures = _compute(plan, store, method, wanted, task, step) if wanted else []
         done = all(cell.result is not None for cell in wanted)
     finally:
@@ -139,9 +158,10 @@ def _compute(
 ) -> list[tuple[str, str]]:
     """Compute and store cells that nobody else is at; what failed, and one line that says why."""
     for cell in wanted:
-        store.remove_unfinished(method.label, cell.repeat, cell.key)
+        store.make_room(method.label, cell.repeat, cell.key)
     failures: list[tuple[str, str]] = []
     if method.score_key is not None:
+        store.make_room_for_scores(method.label, method.score_key)
         attempts = [(task.what, "scores", method.score_key, _run_zero_shot(plan, store, method, wanted, step))]
     else:
         attempts = [
@@ -155,25 +175,9 @@ def _compute(
     return failures
 
 
-class _Failed(Exception):  # noqa: N818 - it never leaves this module
-    """The method's own part of a cell failed."""
-
-    def __init__(self, error: Exception, device: str) -> None:
-        text = str(error).strip()
-        line = text.splitlines()[0] if text else "no message"
-        self.line = line if isinstance(error, AgiqaError) else f"{type(error).__name__}: {line}"
-        self.record: dict[str, Any] = {
-            "error": type(error).__name__,
-            "line": self.line,
-            "traceback": "".join(traceback.format_exception(error)),
-            "time": now(),
-            "environment": environment(device),
-        }
-
-
 def _run_zero_shot(
     plan: Plan, store: Store, method: PlannedMethod, wanted: list[PlannedCell], step: Step
-) -> _Failed | None:
+) -> CellFailed | None:
     key = str(method.score_key)
     found = store.find_scores(method.label, key)
     if found is None:
@@ -185,7 +189,7 @@ def _run_zero_shot(
             scores = np.full((len(samples), len(samples.targets)), np.nan)
             scores[plan.scored_rows] = scored
         except Exception as error:  # noqa: BLE001 - whatever a method raises fails its cells, not the run
-            return _Failed(error, plan.device)
+            return CellFailed(error, plan.device)
         record = _record(plan, method, started_at, costs) | {"components": method.score_components}
         store.write_scores(method.label, key, record, scores, method.context.targets)
     else:
@@ -193,14 +197,14 @@ def _run_zero_shot(
     try:
         for cell in wanted:
             _store_cell(plan, store, method, cell, scores[plan.splits[_position(plan, cell)].test], record, [])
-    except _Failed as failed:
+    except CellFailed as failed:
         return failed
     return None
 
 
 def _run_trained(
     plan: Plan, store: Store, method: PlannedMethod, wanted: list[PlannedCell], step: Step
-) -> list[_Failed | None]:
+) -> list[CellFailed | None]:
     started_at = now()
     try:
         samples = plan.samples(method)
@@ -214,9 +218,9 @@ def _run_trained(
             else [cells.fit_and_predict(instances[0], samples, splits[0])]
         )
     except Exception as error:  # noqa: BLE001 - whatever a method raises fails its cells, not the run
-        return [_Failed(error, plan.device)] * len(wanted)
+        return [CellFailed(error, plan.device)] * len(wanted)
     return [
-        _Failed(result, plan.device)
+        CellFailed(result, plan.device)
         if isinstance(result, Exception)
         else _store_trained(plan, store, method, cell, instance, result, started_at)
         for cell, instance, result in zip(wanted, instances, results, strict=True)
@@ -231,20 +235,20 @@ def _store_trained(
     instance: Method,
     result: cells.Result,
     started_at: str,
-) -> _Failed | None:
+) -> CellFailed | None:
     scores, costs = result
     try:
         history = [_plain(entry) for entry in instance.history]
         has_model = plan.wants_model(method) and instance.state() is not None
     except Exception as error:  # noqa: BLE001 - what a method keeps of itself may be anything
-        return _Failed(error, plan.device)
-    record = _record(plan, method, started_at, costs)
+        return CellFailed(error, plan.device)
+    record = _record(plan, method, started_at, replace(costs, micro_batch=_cut_to(history)))
     if plan.wants_model(method):
         record["model"] = None
     save = partial(_save_model, plan, method, instance) if has_model else None
     try:
         _store_cell(plan, store, method, cell, scores, record, history, save)
-    except _Failed as failed:
+    except CellFailed as failed:
         return failed
     return None
 
@@ -257,13 +261,19 @@ def _save_model(plan: Plan, method: PlannedMethod, instance: Method, folder: Pat
     except (StoreError, OSError):
         raise  # nothing can be written: the run cannot go on
     except Exception as error:  # what a method calls its state may be anything
-        raise _Failed(error, plan.device) from error
+        raise CellFailed(error, plan.device) from error
 
 
 def _plain(entry: Mapping[str, Any]) -> dict[str, float | None]:
     """One epoch's record as JSON takes it: numbers of numpy and torch too; what is not finite becomes null."""
     numbers = {str(key): float(value) for key, value in entry.items()}
     return {key: value if math.isfinite(value) else None for key, value in numbers.items()}
+
+
+def _cut_to(history: list[dict[str, float | None]]) -> int | None:
+    """Fewest samples at a time of epochs whose batches were cut for want of memory; see `agiqa_bench.training.loop`."""
+    sizes = [entry.get("micro_batch") for entry in history if entry.get("batch")]
+    return min((int(size) for size in sizes if size), default=None)
 
 
 def _position(plan: Plan, cell: PlannedCell) -> int:
@@ -299,11 +309,12 @@ def _store_cell(
     try:
         metrics = cells.measure(samples, rows, scores)
     except Exception as error:  # a metric that cannot be computed fails the cell
-        raise _Failed(error, plan.device) from error
+        raise CellFailed(error, plan.device) from error
     record = record | {"repeat": cell.repeat, "components": cell.components, "metrics": metrics}
-    cell.result = store.write_cell(
+    stored = store.write_cell(
         method.label, cell.repeat, cell.key, record, _predictions(samples, rows, scores), history, save_model
     )
+    cell.result = FinishedCell.of(stored)
 
 
 def _predictions(samples: Samples, rows: npt.NDArray[np.int64], scores: npt.NDArray[np.float64]) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from typing import BinaryIO, NoReturn
 
 from agiqa_bench.errors import PredictionError
 from agiqa_bench.method import Context
+from agiqa_bench.offline import SWITCHES
 
 PLACES = ("input", "output", "train", "validation")
 """What may stand in braces in a command; one that names none of them gets the files as last arguments."""
@@ -130,7 +131,7 @@ def environment_of(context: Context) -> dict[str, str]:
         "AGIQA_SEED": str(context.seed),
     }
     if context.offline:
-        variables |= {"AGIQA_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+        variables.update(SWITCHES)
     return variables
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from agiqa_bench.offline import SWITCHES
+
 WORKERS = Path(__file__).parent / "workers"
 """Scripts that run in other interpreters: Python 3.8 or later, importing only what is installed there."""
 
@@ -94,7 +96,7 @@ def probe(package: Package, python: Path) -> Probe:
             timeout=_PROBE_SECONDS,
             stdin=subprocess.DEVNULL,
             # What a package looks up on its import may wait; nothing is to be fetched by a question.
-            env={name: value for name, value in os.environ.items() if name not in OURS_ALONE} | {"HF_HUB_OFFLINE": "1"},
+            env={name: value for name, value in os.environ.items() if name not in OURS_ALONE} | dict(SWITCHES),
         )
     except subprocess.TimeoutExpired:
         return Probe(f"importing {package.module} by {python} did not end within {_PROBE_SECONDS} s")

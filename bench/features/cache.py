@@ -47,6 +47,7 @@ class ExtractingMethod(Method):
     """
 
     keeps_features = True
+    num_gpus = 0
     feature_code: ClassVar[tuple[ModuleType, ...]] = ()
 
     @abstractmethod

@@ -16,10 +16,10 @@ from agiqa_bench.figures.style import (
     fitted,
     label_column,
     new_figure,
-    plain,
     series,
     style,
 )
+from agiqa_bench.harmless import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,7 +94,7 @@ def effects(rows: Sequence[Effect], axis: str = "difference in SRCC") -> Figure:
         axes.grid(axis="y", which="minor")
         axes.spines["left"].set_visible(False)
         axes.margins(x=0.08)
-        axes.set_xlabel(plain(axis))
+        axes.set_xlabel(one_line(axis))
         if len(names) > 1:
             handles, _ = axes.get_legend_handles_labels()
             figure.legend(handles, [fitted(name, WIDTH - 1, SMALL) for name in names], loc="upper left", borderpad=0.2)

@@ -12,7 +12,8 @@ from weakref import WeakKeyDictionary
 
 from agiqa_bench import atomic
 from agiqa_bench.errors import ConfigError
-from agiqa_bench.figures.style import INK, plain, style
+from agiqa_bench.figures.style import INK, style
+from agiqa_bench.harmless import one_line
 from agiqa_bench.reporting.model import Figure
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _own(text: str, figure: Figure) -> str:
         f' role="img" aria-labelledby="{key}-title" aria-describedby="{key}-alt" color="{INK}"'
         ' stroke-linejoin="round" stroke-linecap="butt"'
     )
-    title, alt = (html.escape(plain(words)) for words in (figure.title, figure.alt))
+    title, alt = (html.escape(one_line(words)) for words in (figure.title, figure.alt))
     return f'{root}{said}>\n<title id="{key}-title">{title}</title>\n<desc id="{key}-alt">{alt}</desc>{rest}'
 
 

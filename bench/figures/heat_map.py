@@ -18,11 +18,11 @@ from agiqa_bench.figures.style import (
     in_one_line,
     label_column,
     new_figure,
-    plain,
     signed,
     style,
     text_width,
 )
+from agiqa_bench.harmless import one_line
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -77,7 +77,7 @@ def heat_map(
         axes.spines[:].set_visible(False)
         place = axes_at(figure, left + across + 0.12, top, 0.11, max(tall, 0.9))
         bar = figure.colorbar(mesh, cax=place)
-        bar.set_label(plain(axis), fontsize=SMALL, labelpad=2)
+        bar.set_label(one_line(axis), fontsize=SMALL, labelpad=2)
         bar.outline.set_visible(False)
     return figure
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from agiqa_bench.figures.style import INK, WIDTH, axes_at, fitted, new_figure, plain, series, style
+from agiqa_bench.figures.style import INK, WIDTH, axes_at, fitted, new_figure, series, style
+from agiqa_bench.harmless import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,7 +81,7 @@ def _draw(axes: Axes, parts: Parts, families: list[str]) -> None:
             edgecolor=INK,
             linewidth=0.4,
             hatch=_HATCHES[position],
-            label=plain(name) or "images",
+            label=one_line(name) or "images",
         )
         below = below + counts
     axes.set_ylim(0, 1.05 * max(below.max(), 1))

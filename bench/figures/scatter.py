@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from agiqa_bench.figures.panels import Panel, Points, Sheet, padded
-from agiqa_bench.figures.style import NORMAL, SMALL, WIDTH, fitted, plain, series, style
+from agiqa_bench.figures.style import NORMAL, SMALL, WIDTH, fitted, series, style
+from agiqa_bench.harmless import one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,7 +89,7 @@ def scatter(panels: Sequence[ScatterPanel], axis: str = "MOS") -> Figure:
             sheet.dots(np.concatenate(points), color=colour, markersize=size, alpha=0.5, zorder=0.4)
         sheet.lines(lines, color=series(1).colour, linewidth=1.3, zorder=3)
         sheet.text((_LEFT + whole - _RIGHT) / 2, height - 0.04, "score", fontsize=NORMAL, ha="center", va="bottom")
-        sheet.text(0.06, height / 2, plain(axis), fontsize=NORMAL, rotation=90, va="center")
+        sheet.text(0.06, height / 2, one_line(axis), fontsize=NORMAL, rotation=90, va="center")
     return sheet.figure
 
 

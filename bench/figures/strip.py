@@ -17,10 +17,10 @@ from agiqa_bench.figures.style import (
     in_one_line,
     label_column,
     new_figure,
-    plain,
     series,
     style,
 )
+from agiqa_bench.harmless import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +81,7 @@ def strip(rows: Sequence[StripRow], axis: str = "SRCC") -> Figure:
         axes.spines["left"].set_visible(False)
         axes.grid(axis="both")
         axes.margins(x=0.03)
-        axes.set_xlabel(plain(axis))
+        axes.set_xlabel(one_line(axis))
         _legend(figure, any(row.diagnostic for row in rows))
     return figure
 

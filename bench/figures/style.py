@@ -7,13 +7,14 @@ rendered inside `style()`.
 from __future__ import annotations
 
 import textwrap
-import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from agiqa_bench.harmless import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,21 +120,6 @@ def axes_at(figure: Figure, left: float, top: float, width: float, height: float
     return figure.add_axes((left / wide, 1 - (top + height) / high, width / wide, height / high))
 
 
-def plain(text: str) -> str:
-    r"""A text on one line without characters that cannot be drawn, or written into an SVG file.
-
-    >>> plain("a\tb\x00 c")
-    'a b c'
-    """
-    return " ".join("".join(map(_drawable, text)).split())
-
-
-def _drawable(letter: str) -> str:
-    if letter.isspace():
-        return " "
-    return "" if unicodedata.category(letter) in ("Cc", "Cs", "Cn", "Co") else letter
-
-
 def signed(value: float, decimals: int) -> str:
     """A number with a true minus sign, which nothing but zeros never has.
 
@@ -167,7 +153,7 @@ def text_width(text: str, size: float = NORMAL) -> float:
 
 def fitted(text: str, width: float, size: float = NORMAL, lines: int = 1) -> str:
     """A text in at most `lines` lines of `width` inches, about equally long; what is too long ends in an ellipsis."""
-    text = plain(text)
+    text = one_line(text)
     best = _before_bracket(text, width, size) if lines > 1 and text_width(text, size) > width else None
     if best is not None:
         return "\n".join(best)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import agiqa_bench
 from agiqa_bench.evaluation.metrics import METRICS
+from agiqa_bench.harmless import json_text
 from agiqa_bench.reporting.build.leaderboard import Entry, Leaderboard, leaderboard_table
 from agiqa_bench.reporting.build.summaries import row_title
 from agiqa_bench.reporting.model import Column, Table
@@ -105,7 +105,7 @@ def write_leaderboard(board: Leaderboard, folder: Path) -> list[Path]:
     texts = {
         "index.html": leaderboard_page(board),
         "results.csv": table_to_csv(_with_remarks(table, board)),
-        "results.json": json.dumps(leaderboard_json(board), indent=1, allow_nan=False, ensure_ascii=False) + "\n",
+        "results.json": json_text(leaderboard_json(board), indent=1),
     }
     for name, text in texts.items():
         write_text(folder / name, text)

@@ -7,22 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from agiqa_bench.execution.store import CellResult, Store
+from agiqa_bench.execution.cell_result import CellResult
+from agiqa_bench.execution.comparable import PROTOCOL_KEYS, protocol_differences
+from agiqa_bench.execution.store import Store
 from agiqa_bench.reporting.digits import counted
 from agiqa_bench.reporting.homes import without_home, without_homes
 
 if TYPE_CHECKING:
     import pandas as pd
-
-PROTOCOL_KEYS = {
-    "dataset": "data sets",
-    "annotations": "annotations of the data set",
-    "split": "split rules",
-    "splits_digest": "splits",
-    "seed": "seeds",
-    "select": "ways to choose the epoch",
-}
-"""What must agree before numbers stand in one table, with its name where it does not."""
 
 
 @dataclass
@@ -163,7 +155,7 @@ def _other(store: Store, plans: Sequence[dict[str, Any]], beside: Sequence[dict[
         counted(here["repeats"], "repeat"),
     ]
     same = all(here.get(key) == shown.get(key) for key in ("split", "select", "seed", "repeats"))
-    words += [name for key, name in PROTOCOL_KEYS.items() if same and here.get(key) != shown.get(key)]
+    words += protocol_differences(here, shown) if same else []
     return ", ".join(words), sum(store.has_cell(*cell) for cell in wanted)
 
 
@@ -296,7 +288,7 @@ def _comparable(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:
     images = None
     kept = []
     for plan in reversed(plans):
-        if any(plan["protocol"].get(key) != latest["protocol"].get(key) for key in PROTOCOL_KEYS):
+        if protocol_differences(plan["protocol"], latest["protocol"]):
             continue
         # A plan without methods that look at images says nothing about them.
         if images is not None and plan["images"] not in (None, images):

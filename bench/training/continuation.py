@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
 import time
 from pathlib import Path
@@ -13,6 +14,9 @@ import torch
 
 from agiqa_bench.atomic import write_bytes
 from agiqa_bench.errors import ConfigError
+from agiqa_bench.reading import patiently
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_SECONDS = 20.0
 """A finished epoch is worth writing down when this much work would be lost; AGIQA_CHECKPOINT_SECONDS changes it, and 0
@@ -47,14 +51,19 @@ class Continuation:
         self._last = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
-        """The state that was written last, on the CPU; None if there is none or it is damaged: training begins anew."""
+        """The state that was written last, on the CPU; None if there is none or it is damaged: training begins anew.
+
+        Raises:
+            StoreError: The file system does not say what was written.
+        """
         if self._file is None:
             return None
         try:
-            content = self._file.read_bytes()
-        except OSError:
+            content = patiently(Path.read_bytes, self._file)
+        except FileNotFoundError:
             return None
         if hashlib.sha256(memoryview(content)[_DIGEST:]).digest() != content[:_DIGEST]:
+            _log.warning("%s is not as it was written; training begins anew", self._file)
             return None
         buffer = io.BytesIO(content)
         buffer.seek(_DIGEST)

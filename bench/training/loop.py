@@ -45,8 +45,8 @@ def train(
 
     Returns:
         One entry per epoch that was run: `epoch` (from 1), `loss` (mean over its steps), `learning_rate`,
-        `micro_batch` (samples at a time; less than the batch if memory was short) and, if validating, `validation`
-        (NaN where it is not defined) and `chosen` (1 for the epoch whose state was kept).
+        `micro_batch` (samples at a time), `batch` (only if memory was short, so that these are fewer) and, if
+        validating, `validation` (NaN where it is not defined) and `chosen` (1 for the epoch whose state was kept).
 
     Raises:
         TrainingError: A loss is not finite, or there is no memory for a single sample.

@@ -206,6 +206,8 @@ class TrainingUnderWay:
         rate = self._recipe.rate(self.epoch)
         self.epoch += 1
         entry = {"epoch": self.epoch, "loss": loss, "learning_rate": rate, "micro_batch": self._micro}
+        if self._micro < min(self._batch, self._n):
+            entry["batch"] = self._batch
         if validate:
             model = self.learner.model
             model.eval()

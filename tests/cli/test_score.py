@@ -128,7 +128,7 @@ def test_one_prompt_for_all_images_of_a_folder(said):
         (["all"], "instead of the folder all give a table with the columns image and prompt"),
         (["absent.png", "a"], "cannot decode absent.png: no such file"),
         (["all/notes.txt", "a"], "cannot decode all/notes.txt: not an image of a known format"),
-        (["absent.csv"], "table absent.csv does not exist"),
+        (["absent.csv"], "table absent.csv: no such file"),
         (["empty"], "folder empty has no images"),
         (["unasked.csv"], "table unasked.csv has no column 'prompt', and Level"),
         (["blank.csv"], "image image.png has no prompt (2 images have none)"),

@@ -66,6 +66,9 @@ def site() -> Iterator[Site]:
             body = chosen.content[start:]
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(body)))
+            if start:
+                whole = len(chosen.content)
+                self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
             if chosen.ranges:
                 self.send_header("ETag", tag)
             self.end_headers()

@@ -110,7 +110,7 @@ def test_prompt_that_reads_like_a_missing_value_stays_text(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "cannot be read"),
+        ("", "is empty; .* fetch the official file again"),
         ("name,prompt\nx,y\n", "no column 'mos_quality'"),
         (HEADER, "no rows"),
         (HEADER + "odd.jpg,p,,,,1,1,1,1\n", r"'odd\.jpg' is not of the form"),

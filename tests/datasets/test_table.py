@@ -118,7 +118,7 @@ def test_bad_table_is_one_line(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_bad_files_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(DataNotFoundError, match="does not exist"):
+    with pytest.raises(DataNotFoundError, match="no such file"):
         TableDataset(tmp_path / "none.csv")
     with pytest.raises(DataError, match="not UTF-8"):
         TableDataset(write(tmp_path, TEXT.replace("cat", "chât"), encoding="latin-1"))

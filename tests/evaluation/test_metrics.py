@@ -309,3 +309,24 @@ def test_rows_with_an_empty_label_are_nobodys() -> None:
     assert found["srcc_within_prompt"] is None
     assert found["undefined"]["srcc_within_prompt"] == "no image has a prompt"
     assert list(found["per_generator"]) == ["g"]
+
+
+def test_what_a_fit_gives_does_not_depend_on_where_arrays_lie_in_memory():
+    def placed(values, offset):
+        memory = np.empty(values.nbytes + 128, np.uint8)
+        start = -memory.ctypes.data % 64 + offset
+        copy = memory[start : start + values.nbytes].view(np.float64)
+        copy[:] = values
+        return copy
+
+    draws = np.random.default_rng(0)
+    for _ in range(60):
+        # Few whole numbers, as the length of a name is: the fit is hardly determined, and rounding grows.
+        scores = draws.integers(4, 9, 12).astype(float)
+        mos = draws.normal(3, 1, 12)
+        found = set()
+        for offset in range(0, 64, 8):
+            clutter = [np.empty(int(draws.integers(1, 200))) for _ in range(5)]
+            found.add((plcc_fitted(placed(scores, offset), mos), rmse_fitted(scores, placed(mos, offset))))
+            del clutter
+        assert len(found) == 1

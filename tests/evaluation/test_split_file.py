@@ -162,7 +162,7 @@ def test_a_file_that_is_no_split_file_is_refused(
 
 
 def test_a_missing_file_and_an_impossible_output(table: pd.DataFrame, tmp_path: Path) -> None:
-    with pytest.raises(SplitError, match=r"cannot read the split file .*: No such file"):
+    with pytest.raises(SplitError, match=r"split file .*none.json: no such file"):
         read(tmp_path / "none.json", table)
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot write"):

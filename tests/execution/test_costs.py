@@ -106,7 +106,7 @@ def test_what_has_no_network_has_no_count(plan_of, tmp_path):
     plan.find_results(store)
     run(plan, store, Silent())
     (cell,) = plan.methods[0].cells
-    costs = cell.result.record["costs"]
+    costs = store.find_cell("epochs", 0, cell.key).record["costs"]
     assert costs["parameters"] is None
     assert costs["trainable_parameters"] is None
     assert costs["peak_device_bytes"] is None

@@ -97,10 +97,12 @@ def cells_of(plan: Plan):
     return [cell.result for method in plan.methods for cell in method.cells]
 
 
-def test_models_lie_beside_their_results_and_are_covered_by_the_checksums(compute):
+def test_models_lie_beside_their_results_and_are_covered_by_the_checksums(compute, tmp_path):
     plan, _, outcome = compute("savable", save_models=True)
     assert (outcome.computed, outcome.failures) == (2, [])
-    for cell in cells_of(plan):
+    for planned in plan.methods[0].cells:
+        cell = Store(tmp_path / "out").find_cell("savable", planned.repeat, planned.key)
+        assert planned.result.model == cell.model
         assert cell.model == cell.folder / "model.safetensors"
         content = cell.model.read_bytes()
         assert 1.0 < float(content) < 5.0

@@ -11,6 +11,7 @@ from agiqa_bench.errors import StoreError
 from agiqa_bench.evaluation.metrics import METRICS
 from agiqa_bench.execution.provenance import environment
 from agiqa_bench.execution.store import Store
+from agiqa_bench.sealed import read_sealed, seal, write_sealed
 
 FINGERPRINT = "0123456789abcdef" * 4
 
@@ -40,7 +41,10 @@ def store(tmp_path) -> Store:
 def test_the_rows_come_back_as_they_were(store, table):
     assert store.samples(FINGERPRINT) is None
     store.write_samples(table, FINGERPRINT)
-    assert [file.name for file in (store.root / "samples").iterdir()] == ["0123456789abcdef.parquet"]
+    assert sorted(file.name for file in (store.root / "samples" / "0123456789abcdef").iterdir()) == [
+        "samples.json",
+        "samples.parquet",
+    ]
     found = store.samples(FINGERPRINT)
     names = ["row", "image", "path", "prompt", "group", "generator", "family", "mos_quality", "mos_alignment"]
     assert list(found.columns) == names
@@ -61,22 +65,32 @@ def test_a_run_without_images_does_not_forget_where_they_are(store, table):
     assert store.samples(FINGERPRINT)["path"].tolist() == moved
 
 
-def test_a_damaged_file_is_named_and_not_used(store, table):
+def test_the_same_rows_are_not_written_again(store, table):
     store.write_samples(table, FINGERPRINT)
-    file = store.samples_file(FINGERPRINT)
+    before = store.samples_folder(FINGERPRINT).stat().st_ino
+    store.write_samples(table, FINGERPRINT)
+    assert store.samples_folder(FINGERPRINT).stat().st_ino == before
+
+
+@pytest.mark.parametrize("name", ["samples.parquet", "samples.json"])
+def test_a_damaged_file_is_named_set_aside_and_not_used(store, table, name, caplog):
+    store.write_samples(table, FINGERPRINT)
+    file = store.samples_folder(FINGERPRINT) / name
     content = file.read_bytes()
-    file.write_bytes(content[: len(content) // 2])
-    with pytest.raises(
-        StoreError, match=r"0123456789abcdef\.parquet: damaged .*; delete it and type the run's command"
-    ):
-        store.samples(FINGERPRINT)
-    # One bit of the first column's page, which nothing but its checksum can tell from a good one.
-    flipped = bytearray(content)
-    place = content.index((3).to_bytes(1), 60)
-    flipped[place] ^= 1
-    file.write_bytes(bytes(flipped))
-    with pytest.raises(StoreError, match="damaged"):
-        store.samples(FINGERPRINT)
+    for place in (0, len(content) // 2, len(content) - 1):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        file.write_bytes(damaged)
+        with pytest.raises(StoreError, match=rf"{FINGERPRINT[:16]}/{name} .*; type the run's command again"):
+            store.samples(FINGERPRINT)
+    # Without paths they would not replace what is there; but nothing is there that can be used.
+    store.write_samples(table.assign(path=""), FINGERPRINT)
+    assert store.samples(FINGERPRINT)["path"].tolist() == ["", "", ""]
+    (aside,) = store.root.glob(f"damaged/samples/*/{name}")
+    assert aside.read_bytes() == damaged
+    (line,) = caplog.messages
+    assert line.startswith(f"samples/{FINGERPRINT[:16]}/{name} ")
+    assert line.endswith(f"; set aside as damaged/samples/{FINGERPRINT[:16]}")
 
 
 def test_a_run_stores_them(command, rated_table, tmp_path):
@@ -117,23 +131,22 @@ def test_a_cell_says_what_is_wrong_with_it(store):
     folder = store.write_cell("m", 0, "key", a_record(), PREDICTIONS, []).folder
     assert store.cell_damage("m", 0, "key") == ""
     assert store.has_cell("m", 0, "key")
-    record = json.loads((folder / "cell.json").read_text())
+    record = read_sealed(folder / "cell.json")
+    costs = record | {"costs": {}}
+    metrics = record | {"metrics": {"quality": record["metrics"]["quality"] | {"srcc": "x"}}}
+    within = record | {"metrics": {"quality": record["metrics"]["quality"] | {"srcc_within_prompt": "x"}}}
     for content, why in (
-        ("{", "cell.json is missing or damaged"),
-        ("[]", "cell.json is missing or damaged"),
-        (json.dumps(record | {"costs": {}}), "cell.json is of another version (costs.fit_seconds: not there)"),
-        (
-            json.dumps(record | {"metrics": {"quality": record["metrics"]["quality"] | {"srcc": "x"}}}),
-            "cell.json is of another version (metrics.quality.srcc: not there)",
-        ),
+        (b"{", "cell.json is not as it was written"),
+        (b"[]", "cell.json is not as it was written"),
+        (json.dumps(record).encode(), "cell.json has no seal: it is of another version, or damaged"),
+        (seal(costs), "cell.json is of another version (costs.fit_seconds: not there)"),
+        (seal(metrics), "cell.json is of another version (metrics.quality.srcc: not there)"),
+        (seal(within), "cell.json is of another version (metrics.quality.srcc_within_prompt: not there)"),
     ):
-        (folder / "cell.json").write_text(content)
+        (folder / "cell.json").write_bytes(content)
         assert store.cell_damage("m", 0, "key") == f"cells/m/00-key/{why}"
         assert store.find_cell("m", 0, "key") is None
-    del record["metrics"]["quality"]["srcc_within_prompt"]
-    (folder / "cell.json").write_text(json.dumps(record))
-    assert store.cell_damage("m", 0, "key").endswith("(metrics.quality.srcc_within_prompt: not there)")
-    (folder / "cell.json").write_text(json.dumps(a_record() | {"key": "key", "files": record["files"]}))
+    write_sealed(folder / "cell.json", record)
     assert store.find_cell("m", 0, "key") is not None
     (folder / "predictions.parquet").write_bytes(b"")
     assert store.cell_damage("m", 0, "key") == "cells/m/00-key/predictions.parquet is not as it was written"
@@ -166,6 +179,5 @@ def test_a_report_does_not_read_models_and_still_no_damaged_cell(store):
         (folder / name).write_bytes(content[:-1] + b"?")
         assert not found(with_model=False), name
         (folder / name).write_bytes(content)
-    record = json.loads((folder / "cell.json").read_text())
-    (folder / "cell.json").write_text(json.dumps(record)[:-1])
+    write_sealed(folder / "cell.json", read_sealed(folder / "cell.json") | {"key": "other"})
     assert not found(with_model=False)

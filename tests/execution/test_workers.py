@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agiqa_bench.execution.executors import processes
 from agiqa_bench.execution.executors.processes import Processes, threads_of_each
 from agiqa_bench.execution.plan import Plan
 from agiqa_bench.execution.planning import make_plan
@@ -95,7 +95,7 @@ def test_a_worker_that_dies_between_two_cells_of_a_group_leaves_the_first(mortal
     (tmp_path / "dies-1").touch()
     outcome = ran(mortal(3), tmp_path)
     assert trained(tmp_path) == ["[0, 1, 2]", "[1, 2]", "[1, 2]"], "tried three times in all"
-    line = "its worker process died 3 times (out of memory?): try fewer --jobs"
+    line = "its worker process died 3 times (out of memory?): try a smaller --batch-size or fewer --jobs"
     assert (outcome.computed, outcome.reused) == (1, 0)
     assert outcome.failures == [("mortal", "2 repeats", line)]
     assert failures(tmp_path) == [("01", "WorkerDied"), ("02", "WorkerDied")]
@@ -132,11 +132,11 @@ def test_what_another_process_has_stored_meanwhile_is_not_computed_again(mortal:
     assert not (tmp_path / "log").exists()
 
 
-@pytest.mark.parametrize(("repeats", "jobs", "threads"), [(3, 8, 16), (6, 8, 8), (30, 8, 2), (30, 3, 5)])
+@pytest.mark.parametrize(("repeats", "jobs", "threads"), [(3, 8, None), (6, 8, 8), (30, 8, 2), (30, 3, 5)])
 def test_cores_are_shared_by_the_workers_that_can_start(
-    mortal: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, repeats: int, jobs: int, threads: int
+    mortal: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, repeats: int, jobs: int, threads: int | None
 ) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(processes, "default_workers", lambda: 16)
     plan = mortal(repeats)
     assert threads_of_each(plan, jobs) == threads
     store = Store(tmp_path / "out")

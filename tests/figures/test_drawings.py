@@ -19,7 +19,8 @@ from agiqa_bench.figures.histogram import BINS, histogram
 from agiqa_bench.figures.panels import Panel, padded, ticks_within
 from agiqa_bench.figures.scatter import ScatterPanel, scatter
 from agiqa_bench.figures.strip import StripRow, strip
-from agiqa_bench.figures.style import WIDTH, fitted, plain, style, text_width
+from agiqa_bench.figures.style import WIDTH, fitted, style, text_width
+from agiqa_bench.harmless import one_line
 from agiqa_bench.reporting.model import Picture
 
 
@@ -337,10 +338,10 @@ def test_fitted_texts_fit(text, lines):
     with style():
         result = fitted(text, width, lines=lines)
         assert len(result.split("\n")) <= lines
-        if len(plain(text)) > 4:
+        if len(one_line(text)) > 4:
             assert all(text_width(line) <= width for line in result.split("\n"))
-        if text_width(plain(text)) <= width:
-            assert result == plain(text)
+        if text_width(one_line(text)) <= width:
+            assert result == one_line(text)
 
 
 def test_what_stands_in_brackets_moves_to_the_second_line():

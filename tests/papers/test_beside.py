@@ -1,7 +1,6 @@
 """What a run measured stands beside a published figure only where both are of the same data."""
 
 import csv
-import json
 from statistics import mean, stdev
 
 import pytest
@@ -12,6 +11,7 @@ from agiqa_bench.reporting.digits import number_text
 from agiqa_bench.reporting.model import Number
 from agiqa_bench.reporting.render.comma_separated import table_to_csv
 from agiqa_bench.reporting.results import read_protocols, read_results
+from agiqa_bench.sealed import read_sealed, write_sealed
 
 OFFICIAL = {name: facts.annotations for table in published_tables() for name, facts in table.datasets.items()}
 ROWS = ["ipiqa", "niqe", "clipiqa", "dbcnn", "ipiqa[epochs=5]", "cnniqa", "ipiqa[Image2Prompt]", "clipscore"]
@@ -20,13 +20,13 @@ ROWS = ["ipiqa", "niqe", "clipiqa", "dbcnn", "ipiqa[epochs=5]", "cnniqa", "ipiqa
 def official(store, **changes):
     """Make a made-up store that of the official annotations, as far as its plans say."""
     for file in (store.root / "plans").glob("*.json"):
-        plan = json.loads(file.read_text())
+        plan = read_sealed(file)
         plan["protocol"]["annotations"] = OFFICIAL[plan["protocol"]["dataset"]] or "unknown"
         plan["protocol"] |= changes.get("protocol", {})
         plan["request"] |= changes.get("request", {})
         for row in plan["methods"]:
             row |= changes.get(row["label"], {})
-        file.write_text(json.dumps(plan))
+        write_sealed(file, plan)
     return store
 
 

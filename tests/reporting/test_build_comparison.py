@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agiqa_bench.evaluation.metrics import METRICS
-from agiqa_bench.execution.store import CellResult
+from agiqa_bench.execution.cell_result import CellResult
 from agiqa_bench.reporting.build import notes
 from agiqa_bench.reporting.build.comparison import comparison_table, full_table
 from agiqa_bench.reporting.build.generators import generator_table

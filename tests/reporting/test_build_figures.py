@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from agiqa_bench.evaluation.metrics import evaluate, fit_logistic
-from agiqa_bench.execution.store import CellResult
+from agiqa_bench.execution.cell_result import CellResult
 from agiqa_bench.reporting.build.figures import (
     curves_figure,
     error_gallery,
@@ -43,7 +43,8 @@ def method(tmp_path):
             if history:
                 (folder / "history.json").write_text(json.dumps(history))
             metrics = evaluate(SCORES[label][rows], MOS[rows], list(GENERATORS[rows]), [""] * len(rows))
-            made.cells[repeat] = CellResult({"metrics": {"quality": metrics}}, folder)
+            files = {file.name: "" for file in folder.iterdir()}
+            made.cells[repeat] = CellResult({"metrics": {"quality": metrics}, "files": files}, folder)
         return made
 
     return make

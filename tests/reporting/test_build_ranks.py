@@ -6,7 +6,7 @@ import pytest
 
 from agiqa_bench.evaluation.metrics import METRICS
 from agiqa_bench.evaluation.statistics import holm, paired_difference
-from agiqa_bench.execution.store import CellResult
+from agiqa_bench.execution.cell_result import CellResult
 from agiqa_bench.reporting.build.across import across_blocks
 from agiqa_bench.reporting.build.against_best import against_best_table, best_and_tied
 from agiqa_bench.reporting.build.ranks import (

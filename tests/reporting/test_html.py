@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure as Drawing
 from PIL import Image
 
+from agiqa_bench.harmless import printable
 from agiqa_bench.reporting.digits import number_text
 from agiqa_bench.reporting.html.page import to_html
 from agiqa_bench.reporting.html.view import explanations, table_view
@@ -112,7 +113,7 @@ def test_any_name_survives(name):
     view = table_view(table([Row("k", name, (Number(0.5),))], [SRCC]))
     assert view.groups[0].rows[0].name == name
     page = Page(to_html(report(table([Row("k", name, (Number(0.5),))], [SRCC]))))
-    assert page.rows[1][0] == name
+    assert page.rows[1][0] == printable(name)
     assert page.rows[1][1].strip() == "0.5000"
 
 

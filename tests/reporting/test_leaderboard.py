@@ -15,6 +15,7 @@ from agiqa_bench.cli.leaderboard import leaderboard as command
 from agiqa_bench.errors import DataNotFoundError
 from agiqa_bench.reporting.build.leaderboard import find_runs, leaderboard_table, read_leaderboard
 from agiqa_bench.reporting.leaderboard import write_leaderboard
+from agiqa_bench.sealed import read_sealed, write_sealed
 
 NASTY = "<script>alert(1)</script>"
 
@@ -33,6 +34,7 @@ def runs(tmp_path_factory, stored_runs):
     for name, content in (("damaged", '{"a":'), ("foreign", '{"a": 1}'), ("list", "[1]")):
         (root / name / "plans").mkdir(parents=True)
         (root / name / "plans" / "x.json").write_text(content, encoding="utf-8")
+    write_sealed(root / "sealed" / "plans" / "x.json", {"a": 1})
     return root
 
 
@@ -44,17 +46,18 @@ def board(runs):
 def test_runs_are_found_at_any_depth_and_not_inside_each_other(runs):
     roots, unreadable = find_runs(runs)
     found = [folder.relative_to(runs).as_posix() for folder in roots]
-    assert found == ["copy", "damaged", "deep/er/seed", "first", "foreign", "list", "other"]
+    assert found == ["copy", "damaged", "deep/er/seed", "first", "foreign", "list", "other", "sealed"]
     assert unreadable == []
     assert find_runs(runs / "first") == ([runs / "first"], [])
 
 
 def test_what_is_damaged_or_foreign_is_named_and_skipped(board):
     skipped = dict(board.skipped)
-    assert list(skipped) == ["damaged", "foreign", "list"]
-    assert skipped["damaged"].startswith("plans/x.json: cannot be read (")
-    assert skipped["foreign"].startswith("plans/x.json: is no plan of this version (protocol: not there); move it away")
-    assert skipped["list"].startswith("plans/x.json: is no plan of this version (")
+    assert list(skipped) == ["damaged", "foreign", "list", "sealed"]
+    assert skipped["damaged"].startswith("plans/x.json: is not as it was written; type the run's command again")
+    assert skipped["foreign"].startswith("plans/x.json: has no seal: it is of another version, or damaged; type ")
+    assert skipped["sealed"].startswith("plans/x.json: is no plan of this version (protocol: not there); move it away")
+    assert skipped["list"].startswith("plans/x.json: is not as it was written")
     assert board.runs == 4
 
 
@@ -83,7 +86,8 @@ def test_a_run_whose_rows_choose_no_epoch_is_named_once_under_several_selections
     for select in ("validation", "last"):
         stored_runs.make_store(tmp_path / "one", methods=2, repeats=2, images=60, generators=3, select=select)
     for plan in (tmp_path / "one" / "plans").iterdir():
-        plan.write_text(plan.read_text("utf-8").replace('"selects_epoch": true', '"selects_epoch": false'), "utf-8")
+        text = json.dumps(read_sealed(plan)).replace('"selects_epoch": true', '"selects_epoch": false')
+        write_sealed(plan, json.loads(text))
     runs = {entry.runs for entry in read_leaderboard(tmp_path).entries}
     assert runs == {("one",)}
 
@@ -139,7 +143,7 @@ def test_the_files_hold_the_same_numbers(board, tmp_path):
         assert float(row["plcc_fitted_low"]) == record["metrics"]["plcc_fitted"]["low"]
         assert row["remarks"] == "; ".join(record["remarks"])
         assert record["view"] == asdict(entry.view)
-    assert [entry["folder"] for entry in records["skipped"]] == ["damaged", "foreign", "list"]
+    assert [entry["folder"] for entry in records["skipped"]] == ["damaged", "foreign", "list", "sealed"]
     assert "<script>alert" not in page.read_text("utf-8")
 
 
@@ -150,7 +154,7 @@ def test_a_folder_without_runs_is_a_wrong_request(tmp_path):
         read_leaderboard(tmp_path)
     (tmp_path / "plans").mkdir()
     (tmp_path / "plans" / "x.json").write_text("{", encoding="utf-8")
-    with pytest.raises(DataNotFoundError, match=r"holds no run that can be read: plans/x\.json: cannot be read"):
+    with pytest.raises(DataNotFoundError, match=r"holds no run that can be read: plans/x\.json: is not as"):
         read_leaderboard(tmp_path)
 
 
@@ -158,9 +162,9 @@ def test_a_run_of_another_version_is_skipped_by_name(runs, tmp_path):
     shutil.copytree(runs / "other", tmp_path / "other")
     shutil.copytree(runs / "deep", tmp_path / "old")
     plan = next(tmp_path.glob("old/er/seed/plans/*.json"))
-    record = json.loads(plan.read_text("utf-8"))
+    record = read_sealed(plan)
     del record["protocol"]["dataset"], record["methods"][0]["targets"]
-    plan.write_text(json.dumps(record), encoding="utf-8")
+    write_sealed(plan, record)
     board = read_leaderboard(tmp_path)
     assert [
         (folder, "is no plan of this version (protocol.dataset: not there)" in why) for folder, why in board.skipped
@@ -175,7 +179,7 @@ def test_the_command_says_what_it_skipped_and_wrote(runs, tmp_path):
     app.command()(command)
     done = CliRunner().invoke(app, [str(runs), "--output", str(tmp_path / "site")])
     assert done.exit_code == 0, done.output
-    assert "skipped foreign: plans/x.json: is no plan of this version" in done.output
+    assert "skipped foreign: plans/x.json: has no seal: it is of another version" in done.output
     assert "24 rows of 4 runs" in done.output
     assert {file.name for file in (tmp_path / "site").iterdir()} == {"index.html", "results.csv", "results.json"}
 

@@ -6,9 +6,9 @@ import io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agiqa_bench.harmless import one_line
 from agiqa_bench.reporting.model import Column, Number, Row, Table
 from agiqa_bench.reporting.render.comma_separated import table_to_csv
-from agiqa_bench.reporting.render.layout import one_line
 
 
 def read(text: str) -> list[dict[str, str]]:

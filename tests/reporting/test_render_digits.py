@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agiqa_bench.harmless import one_line
 from agiqa_bench.reporting.digits import NumberText, number_text
 from agiqa_bench.reporting.model import Column, Number, Row, Table
-from agiqa_bench.reporting.render.layout import Span, grouped, heading_levels, one_line
+from agiqa_bench.reporting.render.layout import Span, grouped, heading_levels
 
 PLAIN = Column("x", "x")
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agiqa_bench.harmless import one_line
 from agiqa_bench.reporting.model import Column, Number, Row, Table
 from agiqa_bench.reporting.render.latex import escape, table_to_latex
-from agiqa_bench.reporting.render.layout import one_line
 
 NASTY = st.text(st.one_of(st.sampled_from("\\&%$#_{}~^<>|\"'`[]*-,±≈→é中 \n"), st.characters()))
 

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from agiqa_bench.harmless import one_line
 from agiqa_bench.reporting.model import Chapter, Column, Figure, Number, Report, Row, Section, Table
-from agiqa_bench.reporting.render.layout import one_line
 from agiqa_bench.reporting.render.markdown import escape, paragraph, table_to_markdown, to_markdown
 
 PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])

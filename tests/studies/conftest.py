@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agiqa_bench.execution.store import CellResult
+from agiqa_bench.execution.cell_result import CellResult
 from agiqa_bench.reporting.results import MethodResults, RunResults
 from agiqa_bench.studies.protocols import PROTOCOLS
 from agiqa_bench.studies.results import StudyResults

@@ -94,7 +94,7 @@ def test_a_validation_of_numpys_type_can_be_read_back(tiny, killed, tmp_path: Pa
 
 
 @pytest.mark.parametrize("damage", ["empty", "short", "long", "cut", "zeros", "a bit", "text"])
-def test_a_damaged_file_is_as_good_as_none(tiny, killed, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_file_is_told_and_as_good_as_none(tiny, killed, tmp_path: Path, damage: str, caplog) -> None:
     recipe, context = Recipe(3, 4, 0.05), Context(scratch=tmp_path)
     with pytest.raises(killed):
         train(tiny(N, dies=2), N, recipe, context, validate=False)
@@ -112,6 +112,7 @@ def test_a_damaged_file_is_as_good_as_none(tiny, killed, tmp_path: Path, damage:
     }
     file.write_bytes(damaged[damage])
     assert Continuation(tmp_path, "model").load() is None
+    assert caplog.messages == [f"{file} is not as it was written; training begins anew"]
     again, undisturbed = tiny(N), tiny(N)
     result = again, train(again, N, recipe, context, validate=False)
     assert len(again.seen) == 3

@@ -137,7 +137,7 @@ def test_short_memory_changes_the_pieces_and_not_the_result(tiny, optimiser) -> 
     assert_same(weights(short), weights(plain), 1e-6)
     # 8 do not fit, and 4 neither; from then on two at a time.
     assert [len(step) for step in short.seen[0]] == [8, 4, *[2] * 10]
-    assert [entry["micro_batch"] for entry in history] == [2, 2, 2]
+    assert [(entry["micro_batch"], entry["batch"]) for entry in history] == [(2, 8)] * 3
     assert [entry["loss"] for entry in history] == pytest.approx([entry["loss"] for entry in expected], rel=1e-5)
     start = tiny(20)
     for name, tensor in weights(short).items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Protocol
 
 from agiqa_bench.execution.plan import Plan
@@ -23,17 +23,18 @@ PAUSE_SECONDS = 1.0
 class Executor(Protocol):
     """Computes tasks somewhere."""
 
-    def results(self, plan: Plan, store: Store, tasks: list[Task], watcher: Watcher) -> Iterator[TaskResult]:
+    def results(self, plan: Plan, store: Store, tasks: list[Task], watcher: Watcher) -> Generator[TaskResult]:
         """Compute and store tasks, and tell how each ended, as soon as it has.
 
         A task may end in several results, e.g. of what a worker stored before it died and of what was left. Closing the
-        iterator, or an error of this process in between, stops what is under way.
+        generator, or an error of this process in between, stops what is under way. KeyboardInterrupt, raised in here or
+        thrown in, lets epochs under way be finished first; `Terminated` does not.
 
         Args:
             plan: The plan; its cells need not know their results afterwards.
             store: A prepared store.
             tasks: In the order in which they are begun.
-            watcher: Told what begins.
+            watcher: Told what begins, once it is claimed.
 
         Raises:
             StoreError: Results cannot be written.
@@ -91,5 +92,22 @@ def failed(plan: Plan, store: Store, task: Task, error: str, line: str) -> TaskR
     method = next(method for method in plan.methods if method.label == task.label)
     keys = {f"{cell.repeat:02d}": cell.key for cell in method.cells if cell.repeat in task.repeats}
     for what, key in {"scores": method.score_key}.items() if method.score_key else keys.items():
-        store.write_failure(task.label, what, key, {"error": error, "line": line, "time": now()})
+        record = {"error": error, "line": line, "time": now(), "method": task.label, "what": task.what}
+        store.write_failure(task.label, what, key, record)
     return TaskResult(task, 0, ((task.what, line),), 0.0)
+
+
+def seconds_for(plan: Plan, task: Task, cell_timeout: float) -> float:
+    """How long a task may take: zero-shot scores are those of one cell, whatever their number."""
+    method = next(method for method in plan.methods if method.label == task.label)
+    return cell_timeout * (1 if method.score_key is not None else len(task.repeats))
+
+
+def too_slow(plan: Plan, store: Store, task: Task, cell_timeout: float) -> TaskResult:
+    """What becomes of a task that was ended because it took longer than `seconds_for`: what it stored counts."""
+    stored, left = without_stored(plan, store, task)
+    if left is None:
+        return stored or TaskResult(task, 0, (), 0.0)
+    line = f"took longer than --cell-timeout {cell_timeout:g} seconds and was ended; give it more"
+    ended = failed(plan, store, left, "CellTimeout", line)
+    return TaskResult(task, stored.computed if stored else 0, ended.failures, seconds_for(plan, task, cell_timeout))

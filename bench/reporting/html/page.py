@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import agiqa_bench
+from agiqa_bench.harmless import printable
 from agiqa_bench.reporting.html.view import FigureView, GalleryView, TableView, gallery_view, table_view
 from agiqa_bench.reporting.model import Block, Chapter, Figure, Report, Section, Table
 
@@ -68,7 +69,7 @@ def to_html(report: Report, *, embed_images: bool = False) -> str:
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill a template of this package that extends `layout.html.j2`; every value is escaped.
+    """Fill a template of this package that extends `layout.html.j2`; every value is escaped and printable.
 
     Args:
         template: Its file name.
@@ -144,10 +145,16 @@ def _environment() -> Environment:
     return Environment(
         loader=FunctionLoader(_resource),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _shown(value: Any) -> Any:
+    """Texts as a page may hold them; what is mark-up already was made here."""
+    return printable(value) if type(value) is str else value
 
 
 @lru_cache

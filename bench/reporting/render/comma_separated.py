@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 
+from agiqa_bench.harmless import spreadsheet_text
 from agiqa_bench.reporting.digits import number_text
 from agiqa_bench.reporting.model import Column, Number, Table
-from agiqa_bench.reporting.render.layout import one_line
 
 PARTS = ("mean", "std", "low", "high", "n", "marks")
 """What a number over repeats has a field for: `<column>_mean` ... `<column>_marks`."""
@@ -33,9 +33,9 @@ def table_to_csv(table: Table) -> str:
     head += [f"{column.key}_{part}" if part else column.key for column, parts in fields for part in parts]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(_harmless(name) for name in head)
+    writer.writerow(spreadsheet_text(name) for name in head)
     for row in table.rows:
-        line = [_harmless(row.key), _harmless(row.name), *([_harmless(row.group)] if with_groups else [])]
+        line = [spreadsheet_text(text) for text in (row.key, row.name, *([row.group] if with_groups else []))]
         for cell, (column, parts) in zip(row.cells, fields, strict=True):
             line += [_printed(cell, column) if column.printed else _field(cell, part) for part in parts]
         writer.writerow(line)
@@ -59,13 +59,13 @@ def _over_repeats(number: Number) -> bool:
 def _printed(cell: Number | str, column: Column) -> str:
     """A number with the decimals that somebody printed it with, trailing zeros too; empty if there is none."""
     if isinstance(cell, str):
-        return _harmless(cell)
+        return spreadsheet_text(cell)
     return "" if cell.value is None else number_text(cell, column).value
 
 
 def _field(cell: Number | str, part: str) -> str:
     if isinstance(cell, str):
-        return _harmless(cell) if part in ("", "mean") else ""
+        return spreadsheet_text(cell) if part in ("", "mean") else ""
     if part == "marks":
         return " ".join(sorted(cell.marks))
     if part == "n":
@@ -74,9 +74,3 @@ def _field(cell: Number | str, part: str) -> str:
     if value is None:
         return ""
     return str(int(value)) if float(value).is_integer() and -_EXACT < value < _EXACT else repr(float(value))
-
-
-def _harmless(text: str) -> str:
-    """Text as one line that no spreadsheet takes for a formula."""
-    line = one_line(text)
-    return f"'{line}" if line[:1] in ("=", "+", "-", "@") and len(line) > 1 else line

@@ -10,9 +10,10 @@ import unicodedata
 from collections.abc import Iterable
 from itertools import pairwise
 
+from agiqa_bench.harmless import one_line
 from agiqa_bench.reporting.digits import number_text
 from agiqa_bench.reporting.model import Block, Chapter, Column, Figure, Gallery, Number, Report, Row, Section, Table
-from agiqa_bench.reporting.render.layout import gallery_table, grouped, heading_levels, one_line
+from agiqa_bench.reporting.render.layout import gallery_table, grouped, heading_levels
 
 _ASCII = {
     "\\": r"\textbackslash{}",

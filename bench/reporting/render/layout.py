@@ -27,15 +27,6 @@ class Span:
     columns: int
 
 
-def one_line(text: str) -> str:
-    r"""Text as one line of printable characters: line breaks, control characters and runs of blanks become one blank.
-
-    >>> one_line("a\n\x1b[1m  b")
-    'a [1m b'
-    """
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-
-
 def heading_levels(columns: Sequence[Column]) -> list[list[Span]]:
     """The headings above the columns' own, outermost level first; empty if there are none.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from agiqa_bench.harmless import one_line
 from agiqa_bench.reporting.digits import number_text
 from agiqa_bench.reporting.model import Block, Chapter, Column, Figure, Gallery, Number, Report, Row, Section, Table
-from agiqa_bench.reporting.render.layout import BETWEEN_HEADINGS, gallery_table, grouped, one_line
+from agiqa_bench.reporting.render.layout import BETWEEN_HEADINGS, gallery_table, grouped
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$#])")
 _LEADING = re.compile(r"^(?:([+=-])|(\d+)([.)]))")

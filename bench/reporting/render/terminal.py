@@ -14,9 +14,10 @@ from rich.rule import Rule
 from rich.table import Table as Grid
 from rich.text import Text
 
+from agiqa_bench.harmless import one_line
 from agiqa_bench.reporting.digits import number_text
 from agiqa_bench.reporting.model import Block, Chapter, Column, Number, Report, Section, Table
-from agiqa_bench.reporting.render.layout import BETWEEN_HEADINGS, grouped, one_line
+from agiqa_bench.reporting.render.layout import BETWEEN_HEADINGS, grouped
 from agiqa_bench.reporting.render.widths import GAP, Width, lacking, parts, shared_out
 
 _NAME = 20
