@@ -52,6 +52,14 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(python=THIS_PYTHON)
+def fuzz(session: nox.Session) -> None:
+    """Feed the readers of files with random examples, each for ten minutes; -- --minutes N TARGET... for others."""
+    session.install("-e", ".", *group("test"))
+    # The failing inputs that it prints become examples in tests/fuzz/test_fuzz.py.
+    session.run("python", "tests/fuzz/keep_on.py", *session.posargs, env={"AGIQA_OFFLINE": "1", "OMP_NUM_THREADS": "1"})
+
+
+@nox.session(python=THIS_PYTHON)
 def demo_clip(session: nox.Session) -> None:
     """Train the demo CLIPs again (under an hour on two CPU cores) and write weights and model card."""
     session.install("-e", ".")

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from agiqa_bench.errors import AgiqaError
 
-_MIB = 2**20
-
 
 def require_file(
     path: Path,
@@ -40,7 +38,7 @@ def require_file(
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a device or a pipe"
         raise error(f"{what} {path}: is {kind}, not a file; check the path")
     if most is not None and found.st_size > most:
-        raise error(f"{what} {path}: has {found.st_size / _MIB:,.0f} MiB where {most / _MIB:,.0f} are the most; cut it")
+        raise error(f"{what} {path}: has {found.st_size:,} bytes where {most:,} are the most; cut it")
 
 
 def expanded(path: Path) -> Path:

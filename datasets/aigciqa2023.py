@@ -206,7 +206,7 @@ def _prompt_column(file: Path) -> list[str]:
         table = read_table(file)
     except DataError as error:
         raise DataError(f"{error}; fetch the official file again") from error
-    rows = [list(map(str, row)) for row in (table.columns, *table.itertuples(index=False))]
+    rows = [[str(cell) for cell in row] for row in (table.columns.tolist(), *table.to_numpy().tolist())]
     if len(rows) == PROMPTS + 1 and rows[0][-1].strip().lower() in {"prompt", "prompts"}:
         rows = rows[1:]
     if len(rows) != PROMPTS or len(rows[0]) < 3:

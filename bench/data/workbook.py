@@ -10,13 +10,10 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, Any, cast
 
 from agiqa_bench.bounded import BoundedReader
 from agiqa_bench.errors import DataError
-
-if TYPE_CHECKING:
-    from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 
 _MOST_LIST = 2**20
 """Bytes of an archive's list of files; each file takes about a hundred."""
@@ -100,10 +97,10 @@ def _declares_entities(file: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
     return _MARKER in start or any(_MARKER.decode().encode(code) in start for code in ("utf-16-le", "utf-16-be"))
 
 
-def _first_sheet(book: Any, path: Path) -> ReadOnlyWorksheet:
+def _first_sheet(book: Any, path: Path) -> Any:
     if not book.worksheets:
         raise DataError(f"table {path} has no sheet of cells; put the table into one")
-    sheet: ReadOnlyWorksheet = book.worksheets[0]
+    sheet = book.worksheets[0]
     # What the sheet says of its own size is not to be relied on.
     sheet.reset_dimensions()
     return sheet

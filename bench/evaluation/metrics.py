@@ -178,7 +178,8 @@ def fit_logistic(scores: npt.ArrayLike, mos: npt.ArrayLike) -> LogisticFit | Non
     Raises:
         PredictionError: As `srcc`.
     """
-    # Not least_squares, which wraps the same routine: in scipy 1.17 its last digits depend on where arrays lie in memory.
+    # Not least_squares, which wraps the same routine: in scipy 1.17 its last digits depend on where arrays lie in
+    # memory.
     from scipy.optimize import leastsq
 
     x, y = vectors(scores, mos)

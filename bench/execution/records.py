@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agiqa_bench.evaluation.metrics import METRICS
 
@@ -61,6 +61,11 @@ class _Part(_Record):
     test: int
 
 
+_Repeat = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+_Key = Annotated[str, Field(pattern=r"^\w+$")]
+"""Of a cell; both become part of its folder's name."""
+
+
 class _Row(_Record):
     label: str
     display: str
@@ -73,7 +78,7 @@ class _Row(_Record):
     preset: str
     note: str
     skip: str | None
-    keys: dict[str, str]
+    keys: dict[_Repeat, _Key]
 
 
 class _Request(_Record):
@@ -97,6 +102,13 @@ class _Plan(_Record):
     environment: _Environment
     outcome: _Outcome = _Outcome(failures=[])
 
+    @model_validator(mode="after")
+    def _check_repeats(self) -> Self:
+        sizes = {str(part.repeat) for part in self.parts}
+        if odd := [repeat for row in self.methods for repeat in row.keys if repeat not in sizes]:
+            raise ValueError(f"repeat {odd[0]} has no parts")
+        return self
+
 
 _Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 """Of a file in the record's own folder, and in no other."""
@@ -112,6 +124,13 @@ class _Costs(_Record):
     fit_seconds: float
     predict_seconds: float
     predicted: int = Field(gt=0)
+    peak_device_bytes: int | None = None
+    peak_host_bytes: int | None = None
+    host_bytes_before: int | None = None
+    parameters: int | None = None
+    trainable_parameters: int | None = None
+    trained_together: int = 1
+    micro_batch: int | None = None
 
 
 class _Cell(_Record):
@@ -144,7 +163,8 @@ def cell_fault(record: object) -> str:
             value = values.get(metric.key, "missing")
             if value is not None and not isinstance(value, int | float):
                 return f"metrics.{target}.{metric.key}: not there"
-        if not isinstance(values.get("undefined"), dict):
+        reasons = values.get("undefined")
+        if not isinstance(reasons, dict) or not all(isinstance(reason, str) for reason in reasons.values()):
             return f"metrics.{target}.undefined: not there"
     return ""
 

@@ -190,7 +190,7 @@ def _read(store: Store, plans: Sequence[dict[str, Any]], *, latest_only: bool = 
             for target in latest["targets"]
             if not latest_only or not latest["request"]["targets"] or target in latest["request"]["targets"]
         ),
-        sizes={part["repeat"]: (part["fit"], part["test"]) for part in latest["parts"]},
+        sizes={part["repeat"]: (part["fit"], part["test"]) for plan in plans for part in plan["parts"]},
         methods=methods,
         left_out=_left_out(left_out.values(), methods),
         plans=list(plans),

@@ -169,7 +169,7 @@ def test_a_workbook_that_unpacks_to_gigabytes_is_refused_before(tmp_path: Path) 
     assert "unpacks to 73," in refused(book)
 
 
-@pytest.mark.parametrize("part", ["sheet1", "sharedStrings", "workbook"])
+@pytest.mark.parametrize("part", ["sheet1", "styles", "workbook"])
 def test_entities_are_refused(tmp_path: Path, part: str) -> None:
     bomb = b'<!DOCTYPE a [<!ENTITY b "c"><!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>'
     book = workbook(tmp_path, ROW)
@@ -201,7 +201,7 @@ def test_a_workbook_with_a_password_says_so(tmp_path: Path) -> None:
         ({"mos": pa.array([None], pa.float64())}, "is not a finite"),
         ({"MOS": [1.0]}, "'mos' twice"),
     ],
-    ids=repr,
+    ids=range(8),
 )
 def test_parquet(tmp_path: Path, columns: dict[str, object], why: str) -> None:
     assert why in refused(parquet(tmp_path, **columns))
@@ -265,7 +265,7 @@ def test_a_file_that_is_too_large_is_not_opened(tmp_path: Path) -> None:
     path = csv_file(tmp_path, CSV)
     os.truncate(path, 2**30)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert "has 1,024 MiB where 128 are the most" in refused(path)
+    assert "has 1,073,741,824 bytes where 134,217,728 are the most" in refused(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss == before
 
 
@@ -297,7 +297,7 @@ def test_a_nul_in_a_path_is_a_missing_image(tmp_path: Path) -> None:
 def test_a_table_of_a_home_that_nobody_has_is_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     csv_file(tmp_path, f"{CSV}~nobody/x.png,p,1\n")
-    with pytest.raises(BadImageError, match="/~nobody/x.png"):
+    with pytest.raises(BadImageError, match=r"/~nobody/x\.png"):
         check_images(from_table(Path("t.csv")).paths)
 
 

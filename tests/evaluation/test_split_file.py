@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from agiqa_bench.errors import SplitError, StoreError
+from agiqa_bench.evaluation import split_file
 from agiqa_bench.evaluation.split_file import export_splits, import_splits
 from agiqa_bench.evaluation.splits import make_splits, splits_digest
 
@@ -123,6 +125,10 @@ def test_a_changed_file_is_refused(
     [
         ("image", [500], "there is no row 500"),
         ("image", [-1], "splits.0.test"),
+        ("image", [True, False], "splits.0.test"),
+        ("image", [[0]], "splits.0.test"),
+        ("image", [float("nan")], "splits.0.test"),
+        ("grouped", ["p00", "p00"], "group 'p00' is in train and again in test"),
         ("image", [10**30], "splits.0.test"),
         ("image", [0, 0], "more than once"),
         ("image", ["p00"], "lists of row numbers"),
@@ -150,6 +156,8 @@ def test_wrong_row_numbers_are_refused(
         (b"[1, 2]", "the whole file: Input should be"),
         (b"\xff\xfe\x00", "not UTF-8"),
         (b"[" * 100_000, "is not a split file"),
+        (b'{"seed": ' + b"9" * 5000 + b"}", "is not a split file"),
+        (b'{"' + b"x" * 10_000 + b'": 1}', "is not a split file"),
     ],
 )
 def test_a_file_that_is_no_split_file_is_refused(
@@ -159,6 +167,43 @@ def test_a_file_that_is_no_split_file_is_refused(
     path.write_bytes(content)
     with pytest.raises(SplitError, match=message):
         read(path, table)
+
+
+@pytest.mark.parametrize("repeat", [-1, 2**40, 10**400, True, "0"])
+def test_a_repeat_is_a_number(repeat: object, table: pd.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "splits.json"
+    write(path, table)
+    document = json.loads(path.read_text())
+    document["splits"][0]["repeat"] = repeat
+    path.write_text(json.dumps(document))
+    with pytest.raises(SplitError, match=r"splits\.0\.repeat"):
+        read(path, table)
+
+
+@pytest.mark.parametrize(("make", "kind"), [(os.mkdir, "a folder"), (os.mkfifo, "a device or a pipe")])
+def test_what_is_no_file_is_refused(
+    make: Callable[[Path], None], kind: str, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    make(tmp_path / "splits.json")
+    with pytest.raises(SplitError, match=f"is {kind}, not a file"):
+        read(tmp_path / "splits.json", table)
+
+
+def test_a_file_of_a_gigabyte_is_not_read(table: pd.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "splits.json"
+    path.touch()
+    os.truncate(path, 2**30)
+    with pytest.raises(SplitError, match="has 1,073,741,824 bytes where 33,554,432 are the most"):
+        read(path, table)
+
+
+def test_what_could_not_be_read_back_is_not_written(
+    table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(split_file, "MOST_BYTES", 500)
+    with pytest.raises(SplitError, match="where 500 are the most; use fewer"):
+        write(tmp_path / "splits.json", table)
+    assert not (tmp_path / "splits.json").exists()
 
 
 def test_a_missing_file_and_an_impossible_output(table: pd.DataFrame, tmp_path: Path) -> None:

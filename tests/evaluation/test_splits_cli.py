@@ -58,5 +58,5 @@ def test_generator_rule_names_the_family_held_out() -> None:
 def test_errors_reach_the_main_program(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="unknown split rule 'grouper'"):
         run("show", "small", "--split", "grouper")
-    with pytest.raises(SplitError, match="split file .*: no such file"):
+    with pytest.raises(SplitError, match=r"split file .*: no such file"):
         run("import", "small", str(tmp_path / "none.json"))

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from agiqa_bench.errors import ConfigError
@@ -38,6 +40,52 @@ def test_bad_files_are_one_line(tmp_path, content, message):
     file.write_text(content)
     with pytest.raises(ConfigError, match=message):
         build_request(file, {})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'dataset = "demo"\nset = 5', "write set as a list of texts"),
+        (b'dataset = "demo"\nset = "a.b=1"', "write set as a list of texts"),
+        (b'dataset = "demo"\nsettings = 3\nset = ["a.b=1"]', r"write settings as \[settings.METHOD\]"),
+        (b'dataset = "demo"\nmethods = 5', "methods = 5: Input should be a valid tuple"),
+        (b'dataset = "demo"\nmethods = [["a"]]', "Input should be a valid string"),
+        (b'dataset = "demo"\npython_for = 3', "python_for = 3: Input should be a valid dictionary"),
+        (b'dataset = "demo"\nrepeats = true', "repeats = True: Input should be a valid integer"),
+        (b'dataset = "demo"\nrepeats = 2024-01-01', "repeats = .* Input should be a valid integer"),
+        (b'dataset = "demo"\nrepeats = ' + b"9" * 4000, r"repeats = 9{200}\.\.\.: Input should be less than"),
+        (b'dataset = "demo"\nrepeats = ' + b"9" * 5000, "not a readable TOML file"),
+        (b'dataset = "demo"\nshard = [3, 2]', "--shard 3/2: write i/n"),
+        (b'dataset = "demo"\ncell_timeout = inf', "cell_timeout = inf: Input should be a finite number"),
+        (b'dataset = "de\\u0000mo"', "a text holds a NUL"),
+        (b'dataset = "caf\xe9"', r"is not UTF-8 text \(byte 14\)"),
+        ('dataset = "demo"'.encode("utf-16"), "is not UTF-8"),
+        (b"a = " + b"[" * 5000, "not a readable TOML file"),
+        (b"a" + b".a" * 20_000 + b" = 1", "nests deeper than 16 levels"),
+        (b"#" * (2**20 + 1), "has 1,048,577 bytes where 1,048,576 are the most"),
+    ],
+    ids=range(18),
+)
+def test_hostile_files_are_one_line(tmp_path, content, message):
+    file = tmp_path / "run.toml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=message) as caught:
+        build_request(file, {})
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize(("make", "kind"), [(os.mkdir, "a folder"), (os.mkfifo, "a device or a pipe")])
+def test_what_is_no_file_is_one_line(tmp_path, make, kind):
+    make(tmp_path / "run.toml")
+    with pytest.raises(ConfigError, match=f"is {kind}, not a file"):
+        build_request(tmp_path / "run.toml", {})
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    (tmp_path / "run.toml").write_bytes(b'\xef\xbb\xbfdataset = "demo"\nset = ["niqe.pristine=refit"]')
+    request = build_request(tmp_path / "run.toml", {})
+    assert (request.dataset, request.settings) == ("demo", {"niqe": {"pristine": "refit"}})
 
 
 def test_a_missing_file_is_one_line(tmp_path):

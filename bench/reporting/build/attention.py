@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agiqa_bench.errors import AgiqaError
+from agiqa_bench.harmless import one_line
 from agiqa_bench.method import Method
 from agiqa_bench.registry import method_registry
 from agiqa_bench.reporting.build.summaries import anchor, row_title
@@ -96,10 +97,10 @@ def _why_not(error: AgiqaError) -> Drawing:
     """A picture that says why there is none: a report does not fail for a model that cannot be loaded any more."""
     import textwrap
 
-    from agiqa_bench.figures.style import new_figure, plain, style
+    from agiqa_bench.figures.style import new_figure, style
 
     with style():
         drawing = new_figure(1.2)
-        text = "\n".join(textwrap.wrap(f"not drawn: {error}", 110))
-        drawing.text(0.01, 0.9, plain(text), va="top")
+        text = "\n".join(textwrap.wrap(one_line(f"not drawn: {error}"), 110))
+        drawing.text(0.01, 0.9, text, va="top")
     return drawing
