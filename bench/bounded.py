@@ -24,16 +24,22 @@ class BoundedReader(io.RawIOBase):
         """
         super().__init__()
         self._file = file
-        self._most = most
+        self._most: int | None = most
         self._refusal = refusal
 
     def read(self, size: int | None = -1) -> bytes:
         """At most `size` bytes, all that is left by default."""
         # What is left may be less than what a header claims, and then its own reader says what is wrong.
+        if self._most is None:
+            return self._file.read(-1 if size is None else size)
         content = self._file.read(self._most + 1 if size is None or size < 0 else min(size, self._most + 1))
         if len(content) > self._most:
             raise self._refusal
         return content
+
+    def lift(self) -> None:
+        """Give as much as is asked for from now on: the headers are read."""
+        self._most = None
 
     def readable(self) -> bool:
         """True."""

@@ -48,13 +48,16 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
             file.
     """
     refusal = WeightsUnavailableError(f"weight file {path}: its list of parts is larger than {MAX_HEADER:,} bytes")
-    with path.open("rb") as raw, zipfile.ZipFile(cast("IO[bytes]", BoundedReader(raw, MAX_HEADER, refusal))) as file:
+    with path.open("rb") as raw:
+        reader = BoundedReader(raw, MAX_HEADER, refusal)
+        file = zipfile.ZipFile(cast("IO[bytes]", reader))
         parts = [part for part in file.infolist() if not part.filename.endswith(_NEVER_READ)]
         for part in parts:
             if part.compress_type != zipfile.ZIP_STORED:
                 raise zipfile.BadZipFile("a part is compressed, as torch never does")
         if sum(part.file_size for part in parts) > path.stat().st_size:
             raise zipfile.BadZipFile("its parts claim to be larger than the file")
+        reader.lift()  # a part may be large
         yield file
 
 

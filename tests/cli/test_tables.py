@@ -1,6 +1,5 @@
 """`agiqa-bench tables`: list, show and run, as people type them."""
 
-import json
 import subprocess
 import sys
 
@@ -11,6 +10,7 @@ from agiqa_bench.cli import tables
 from agiqa_bench.errors import DataNotFoundError
 from agiqa_bench.papers.published import published_table
 from agiqa_bench.papers.requests import requests_for
+from agiqa_bench.sealed import read_sealed, write_sealed
 
 HEAVY = {"torch", "pandas", "scipy", "sklearn", "matplotlib", "jinja2", "pyiqa"}
 LOOK = "import sys; from agiqa_bench.cli import tables; tables.list_tables(); print('LOADED', *sorted(sys.modules))"
@@ -109,9 +109,9 @@ def test_run_goes_through_the_data_sets_and_shows_what_was_run(
             raise outcome
         store = stored_runs.make_store(request.output, request.dataset, names=["clip_agiqa_fu"], repeats=2, images=60)
         for file in (store.root / "plans").glob("*.json"):
-            plan = json.loads(file.read_text())
+            plan = read_sealed(file)
             plan["protocol"]["annotations"] = table.datasets[request.dataset].annotations or "unknown"
-            file.write_text(json.dumps(plan))
+            write_sealed(file, plan)
         return outcome
 
     monkeypatch.setattr(run_module, "run_request", run)

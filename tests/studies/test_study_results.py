@@ -1,7 +1,5 @@
 """What a study reads back from a store."""
 
-import json
-
 import pytest
 
 from agiqa_bench.errors import ConfigError, StoreError
@@ -12,6 +10,7 @@ from agiqa_bench.execution.request import RunRequest
 from agiqa_bench.execution.runner import run
 from agiqa_bench.execution.store import Store
 from agiqa_bench.plugins import load_plugin
+from agiqa_bench.sealed import read_sealed, write_sealed
 from agiqa_bench.studies.protocols import DEFAULT, PROTOCOLS, Protocol, plan_study, shared_cells, study_requests
 from agiqa_bench.studies.report import study_report
 from agiqa_bench.studies.results import read_study
@@ -123,9 +122,9 @@ def test_settings_are_never_mixed_over_the_protocols(finish):
 def test_of_as_many_protocols_with_one_setting_as_with_another_the_latest_count(stored_runs, tmp_path):
     store = write(stored_runs, tmp_path, (PROTOCOLS[0], PROTOCOLS[3]))
     plans = sorted((tmp_path / "plans").iterdir())
-    first = json.loads(plans[0].read_text())
+    first = read_sealed(plans[0])
     first["methods"][0]["config"]["rate"] = 7
-    plans[0].write_text(json.dumps(first))
+    write_sealed(plans[0], first)
     study = read_study(store)
     assert study.method(PROTOCOLS[0], "Method 00") is None
     assert study.method(PROTOCOLS[3], "Method 00").cells
