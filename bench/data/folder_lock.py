@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
-
 from agiqa_bench import atomic
 from agiqa_bench.errors import StoreError
+from agiqa_bench.locks import has_no_locks, lock_on
 
 
 @contextmanager
@@ -22,14 +21,15 @@ def folder_lock(folder: Path) -> Iterator[None]:
     Raises:
         StoreError: The folder around it cannot be written, or its file system has no locks.
     """
-    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+    lock = lock_on(folder.with_name(f"{folder.name}.lock"))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except OSError as error:
+        if has_no_locks(error):
+            line = f"{folder.parent} is on a file system without locks: set AGIQA_CACHE to another"
+            raise StoreError(line) from error
         raise atomic.explain(error, folder) from error
-    except NotImplementedError as error:
-        raise StoreError(f"{folder.parent} is on a file system without locks: set AGIQA_CACHE to another") from error
     try:
         for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
             shutil.rmtree(leftover, ignore_errors=True)

@@ -6,7 +6,6 @@ everybody gets every claim: work may be done twice then, and nothing worse, beca
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -14,9 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from agiqa_bench import atomic
-
-_WITHOUT_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
-"""What the system says of a lock on a file system that has none; some network file systems do."""
+from agiqa_bench.locks import has_no_locks, lock_on
 
 
 class Claim:
@@ -57,15 +54,14 @@ def claim(files: Iterable[Path]) -> Claim | None:
     """
     held: list[FileLock] = []
     for file in files:
-        # The library's other way without locks, a file that is there or not, would outlive who is killed.
-        lock = FileLock(file, fallback_to_soft=False)
+        lock = lock_on(file)
         try:
             _take(lock, file)
         except Timeout:
             Claim(held).release(done=False)
             return None
         except OSError as error:
-            if error.errno in _WITHOUT_LOCKS:
+            if has_no_locks(error):
                 continue
             Claim(held).release(done=False)
             raise atomic.explain(error, file) from error
