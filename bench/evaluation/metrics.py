@@ -155,9 +155,6 @@ def _logistic_jacobian(b: Vector, x: Vector) -> Vector:
 _TOLERANCE = 1e-8
 """Of MINPACK: relative change of the squares and of the parameters, and the cosine between residuals and slopes."""
 
-_DIGITS = 12
-"""Decimals of what is measured after a fit: the last bits depend on where arrays lie in memory, and would be noise."""
-
 _CONVERGED = (1, 2, 3, 4)
 """What MINPACK says when one of the tolerances is met."""
 
@@ -178,8 +175,6 @@ def fit_logistic(scores: npt.ArrayLike, mos: npt.ArrayLike) -> LogisticFit | Non
     Raises:
         PredictionError: As `srcc`.
     """
-    # Not least_squares, which wraps the same routine: in scipy 1.17 its last digits depend on where arrays lie in
-    # memory.
     from scipy.optimize import leastsq
 
     x, y = vectors(scores, mos)
@@ -190,9 +185,13 @@ def fit_logistic(scores: npt.ArrayLike, mos: npt.ArrayLike) -> LogisticFit | Non
         return _logistic(b, x) - y
 
     def jacobian(b: Vector) -> Vector:
-        return _logistic_jacobian(b, x)
+        return np.concatenate([_logistic_jacobian(b, x), np.zeros((x.size, 1))], axis=1)
 
-    start = np.array([y.max(), y.min(), x.mean(), x.std() / 4])
+    # A fifth parameter that nothing depends on. MINPACK in scipy 1.15 to 1.17 (qrfac) takes norms of one number more
+    # than a column of the Jacobian has. Behind the last column that is whatever memory holds there, and the result
+    # would change from process to process, in its last digits or in the minimum where fits are badly determined. A
+    # column of zeros is never the pivot and needs no norm, and what is read in front of it is always the same.
+    start = np.array([y.max(), y.min(), x.mean(), x.std() / 4, 0.0])
     with np.errstate(all="ignore"):
         found, _, _, _, status = leastsq(
             residual,
@@ -206,7 +205,7 @@ def fit_logistic(scores: npt.ArrayLike, mos: npt.ArrayLike) -> LogisticFit | Non
         )
     if status not in _CONVERGED or not np.all(np.isfinite(found)) or found[3] == 0:
         return None
-    return LogisticFit(*(float(value) for value in found))
+    return LogisticFit(*(float(value) for value in found[:4]))
 
 
 def plcc_fitted(scores: npt.ArrayLike, mos: npt.ArrayLike) -> float | None:
@@ -231,8 +230,8 @@ def _after_fit(scores: Vector, mos: Vector) -> tuple[float | None, float | None]
     mapped = fit(scores)
     correlation = plcc(mapped, mos)
     if correlation is not None:
-        correlation = round(correlation if fit.b1 >= fit.b2 else -correlation, _DIGITS)
-    return correlation, round(float(np.sqrt(np.mean((mapped - mos) ** 2))), _DIGITS)
+        correlation = correlation if fit.b1 >= fit.b2 else -correlation
+    return correlation, float(np.sqrt(np.mean((mapped - mos) ** 2)))
 
 
 def within(

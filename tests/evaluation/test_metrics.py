@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -130,6 +132,28 @@ def test_a_method_that_ranks_the_wrong_way_round_does_not_gain_by_the_fit() -> N
     assert plcc(x, y) < -0.8
     assert plcc_fitted(x, y) == pytest.approx(-plcc_fitted(-x, y), abs=1e-4)
     assert plcc_fitted(x, y) < -0.8
+
+
+HARDLY_DETERMINED = """
+import numpy as np
+from agiqa_bench.evaluation.metrics import fit_logistic
+
+rng = np.random.default_rng(0)
+for _ in range(400):
+    levels = rng.normal(size=rng.integers(2, 5))
+    scores = rng.choice(levels, size=rng.integers(6, 40))
+    print(fit_logistic(scores, rng.normal(scale=0.5, size=scores.size) + scores))
+"""
+
+
+def test_a_fit_with_fewer_levels_than_parameters_is_the_same_in_every_process() -> None:
+    """Plain `leastsq` fails this: it reads past the end of the Jacobian, so memory decides the last digits."""
+    runs = [
+        subprocess.run([sys.executable, "-c", HARDLY_DETERMINED], capture_output=True, text=True, check=True).stdout
+        for _ in range(6)
+    ]
+    assert runs[0].count("LogisticFit(") > 350
+    assert len(set(runs)) == 1
 
 
 def test_a_fit_that_does_not_converge_is_undefined(monkeypatch: pytest.MonkeyPatch) -> None:
