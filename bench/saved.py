@@ -1,4 +1,4 @@
-"""Fitted methods as files: tensors in safetensors, everything else in a JSON file beside them. Nothing is unpickled.
+"""Fitted methods as files: tensors in safetensors, all else in sealed JSON beside them. Nothing is unpickled.
 
     model = agiqa_bench.load_model("model.safetensors")
     scores = agiqa_bench.saved.score(model, ["a.png", "b.png"], ["a red apple", "two cats"])
@@ -29,11 +29,12 @@ from agiqa_bench.backbones.weight_headers import safetensors_fault
 from agiqa_bench.errors import AgiqaError, CheckpointError, ConfigError, DataError, WeightsUnavailableError
 from agiqa_bench.method import Context, Method, MethodConfig, Precision, Weights
 from agiqa_bench.registry import method_registry
+from agiqa_bench.sealed import unseal, write_sealed
 
 if TYPE_CHECKING:
     import torch
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the stored form of a model changes."""
 
 CHUNK = 64
@@ -68,7 +69,7 @@ class SavedWeights(_Part):
 
 
 class SavedModel(_Part):
-    """The JSON file of a saved model.
+    """The JSON file of a saved model, sealed (see `agiqa_bench.sealed`).
 
     Attributes:
         format: `FORMAT`.
@@ -138,7 +139,7 @@ def save_model(method: Method, path: Path, *, weights: Sequence[Weights] = ()) -
     )
     files = _beside(path, _TENSORS), _beside(path, _FACTS)
     atomic.write_bytes(files[0], content)
-    atomic.write_json(files[1], facts.model_dump(mode="json"))
+    write_sealed(files[1], facts.model_dump(mode="json"))
     return files
 
 
@@ -152,12 +153,10 @@ def read_saved(path: Path) -> SavedModel:
         CheckpointError: The file is missing, damaged, of another format, or describes no model.
     """
     file = _beside(_stem(path), _FACTS)
-    try:
-        facts = json.loads(_content(file, MAX_FACTS), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        why = "it is nested too deep" if isinstance(error, RecursionError) else str(error)[:_SHOWN]
-        raise CheckpointError(f"model {file} is not a JSON file ({why}): save the model again") from error
-    found = facts.get("format") if isinstance(facts, dict) else None
+    facts, fault = unseal(_content(file, MAX_FACTS))
+    if facts is None:
+        raise CheckpointError(f"model {file} {fault}: copy both files again, or save the model again")
+    found = facts.get("format")
     if isinstance(found, int) and found != FORMAT:
         writer = _shown(facts.get("agiqa_bench", "unknown"))
         raise CheckpointError(
@@ -299,10 +298,6 @@ def _plugin_file(cls: type[Method]) -> str:
     if any(point.value == location for point in entry_points(group=method_registry().group)):
         return ""
     return Path(getattr(sys.modules.get(cls.__module__), "__file__", None) or "").name
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def _shown(value: object) -> str:

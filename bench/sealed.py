@@ -60,7 +60,7 @@ def unseal(content: bytes) -> tuple[dict[str, Any] | None, str]:
     if is_sealed and content[_DIGITS] != _seal_of(content):
         return None, _CHANGED
     try:
-        record = from_json(content)
+        record = from_json(content, allow_inf_nan=False)
     except ValueError:
         return None, _CHANGED
     if not is_sealed:

@@ -1,7 +1,6 @@
 """Fitted methods as files: what was saved comes back, and damage is told in one line."""
 
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from agiqa_bench.errors import (
 )
 from agiqa_bench.plugins import load_plugin
 from agiqa_bench.registry import method_registry
+from agiqa_bench.sealed import read_sealed, write_sealed
 
 PLUGIN = Path(__file__).with_name("savable_methods.py")
 CONTEXT = Context(dataset="demo", targets=("quality", "alignment"), mos_ranges={"quality": (0, 5), "alignment": (1, 5)})
@@ -94,8 +94,8 @@ def test_what_was_fitted_comes_back(model, images, monkeypatch):
 def test_the_json_file_says_all_but_the_tensors(model, backbone):
     tensors, facts = model
     digest = hashlib.sha256(b"frozen weights").hexdigest()
-    assert json.loads(facts.read_text("utf-8")) == {
-        "format": 1,
+    assert read_sealed(facts) == {
+        "format": 2,
         "agiqa_bench": agiqa_bench.__version__,
         "method": "level",
         "title": "Level",
@@ -146,7 +146,7 @@ def test_damaged_tensors(model):
 @pytest.mark.parametrize(
     ("change", "kind", "line"),
     [
-        ({"format": 2, "more": 1}, CheckpointError, "has format 2, and agiqa-bench"),
+        ({"format": 3, "more": 1}, CheckpointError, "has format 3, and agiqa-bench"),
         ({"more": 1}, CheckpointError, "(more: Extra inputs are not permitted)"),
         ({"weights": "none"}, CheckpointError, "(weights: "),
         ({"method": "levl", "plugin": ""}, UnknownNameError, "unknown method 'levl': did you mean level?"),
@@ -157,33 +157,48 @@ def test_damaged_tensors(model):
 )
 def test_an_altered_json_file(model, change, kind, line):
     _, facts = model
-    facts.write_text(json.dumps(json.loads(facts.read_text("utf-8")) | change), "utf-8")
+    write_sealed(facts, read_sealed(facts) | change)
     assert line in refusal(facts, kind)
 
 
-@pytest.mark.parametrize("content", ["", "[1]", "{", '{"format": 1}', '{"image_size": 64}', "\x00"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[1]", "{", '{"format": 2}', '{"image_size": 64}', "\x00", "[" * 100_000, '{"format": 1, "\u001b[2J": 1}',
+     '{"format": ' + "9" * 5000 + "}", '{"format": NaN}', b"\xff\xfe{\x00"],
+    ids=["empty", "list", "half", "format alone", "other keys", "zero", "nested", "name with an escape", "long number",
+         "NaN", "UTF-16"],
+)  # fmt: skip
 def test_another_json_file(model, content):
     _, facts = model
-    facts.write_text(content)
-    assert "my.level.json" in refusal(facts)
+    facts.write_bytes(content if isinstance(content, bytes) else content.encode())
+    line = refusal(facts)
+    assert "my.level.json is not as it was written" in line or "my.level.json has no seal" in line
+    assert "save the model again" in line
+    assert line.isprintable()
+
+
+def test_every_changed_byte_of_the_json_file_is_told(model):
+    _, facts = model
+    content = facts.read_bytes()
+    for place in range(0, len(content), 7):
+        facts.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        line = refusal(facts)
+        assert "is not as it was written" in line or "has no seal" in line
 
 
 @pytest.mark.parametrize(
-    ("content", "why"),
+    ("change", "why"),
     [
-        ("[" * 100_000, "nested too deep"),
-        ('{"format": ' + "9" * 5000 + "}", "is not a JSON file"),
-        ('{"format": NaN}', "NaN is no number of JSON"),
-        ('{"format": 7, "agiqa_bench": "\\u001b]0;title\\u0007' + "x" * 9999 + '"}', "has format 7"),
-        ('{"format": 1, "\\u001b[2J": 1}', "does not describe a saved model"),
-        ('{"format": 1, "title": "\\ud800"}', "does not describe a saved model"),
-        (b"\xff\xfe{\x00}", "is not a JSON file"),
+        ({"format": 7, "agiqa_bench": "\u001b]0;title\u0007" + "x" * 9999}, "has format 7"),
+        ({"\u001b[2J": 1}, "does not describe a saved model"),
+        ({"format": 10**4000}, "has format 1000"),
+        ({"title": [[]] * 999}, "does not describe a saved model"),
     ],
-    ids=["nested", "long number", "NaN", "escape sequences", "name with an escape", "half a letter", "UTF-16"],
+    ids=["escape sequences", "name with an escape", "long number", "list"],
 )
-def test_a_hostile_json_file(model, content, why):
+def test_a_hostile_json_file_that_somebody_sealed(model, change, why):
     _, facts = model
-    facts.write_bytes(content if isinstance(content, bytes) else content.encode())
+    write_sealed(facts, read_sealed(facts) | change)
     line = refusal(facts)
     assert why in line
     assert line.isprintable()
@@ -208,7 +223,7 @@ def test_tensors_of_something_else(model, tensors):
     file, facts = model
     save_file(tensors, file)
     noted = {"tensors_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
-    facts.write_text(json.dumps(json.loads(facts.read_text("utf-8")) | noted))
+    write_sealed(facts, read_sealed(facts) | noted)
     assert "its tensors do not fit method 'level'" in refusal(file)
 
 
@@ -216,7 +231,7 @@ def test_bytes_that_are_no_tensors(model):
     file, facts = model
     file.write_bytes(b"not tensors")
     noted = {"tensors_sha256": hashlib.sha256(b"not tensors").hexdigest()}
-    facts.write_text(json.dumps(json.loads(facts.read_text("utf-8")) | noted))
+    write_sealed(facts, read_sealed(facts) | noted)
     assert "not a safetensors file" in refusal(file)
 
 

@@ -61,6 +61,14 @@ def test_what_json_has_not_is_refused():
             seal(record)
 
 
+@pytest.mark.parametrize("value", ["NaN", "-Infinity"])
+def test_what_json_has_not_is_refused_though_somebody_sealed_it(value: str):
+    content = seal({"a": "VALUE"}).replace(b'"VALUE"', value.encode())
+    old = json.loads(content)["seal"].encode()
+    new = hashlib.sha256(content.replace(old, b"0" * 64)).hexdigest().encode()
+    assert unseal(content.replace(old, new)) == (None, "is not as it was written")
+
+
 def test_files(tmp_path: Path):
     file = tmp_path / "new folder" / "é.json"
     with pytest.raises(FileNotFoundError):
