@@ -21,6 +21,7 @@ from agiqa_bench.execution.code_digest import may_use_torch
 from agiqa_bench.execution.device import PeakMemory, repeatable
 from agiqa_bench.method import Method
 from agiqa_bench.parameters import ParameterCounts
+from agiqa_bench.training.cuts import noted_cuts
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ class Costs:
         trainable_parameters: Those of them that were learnt; None likewise. See `Method.parameter_counts`.
         trained_together: Number of repeats that were trained in one go, this one among them.
         micro_batch: Fewest samples that the training loop took at a time because memory was short; None if it was not.
+        scoring_batch: Fewest samples that were scored or encoded at a time because memory was short; None likewise. Of
+            repeats that were trained together, the fewest of any.
     """
 
     fit_seconds: float
@@ -53,6 +56,7 @@ class Costs:
     host_bytes_before: int | None = None
     trained_together: int = 1
     micro_batch: int | None = None
+    scoring_batch: int | None = None
 
 
 Result = tuple[npt.NDArray[np.float64], Costs]
@@ -117,7 +121,7 @@ def _fit_and_predict(
             # One that is alone may draw from the global generators in `fit` and `predict` too.
             seed_everything(method.context.seed, cls)
             method.prepare()
-        with PeakMemory(context.device) as memory:
+        with PeakMemory(context.device) as memory, noted_cuts() as cuts:
             started = time.perf_counter()
             failures = fit(methods, [_to_learn_from(*each, samples) for each in zip(methods, splits, strict=True)])
             share = (time.perf_counter() - started) / len(methods)
@@ -132,7 +136,7 @@ def _fit_and_predict(
             results.append(each)
         else:
             scores, seconds = each
-            costs = _costs(method, share, seconds, len(scores), memory)
+            costs = _costs(method, share, seconds, len(scores), memory, cuts)
             results.append((scores, replace(costs, trained_together=len(methods))))
     return results
 
@@ -149,12 +153,14 @@ def score_all(method: Method, samples: Samples) -> Result:
     seed_everything(context.seed, type(method))
     with repeatable(context.device, wanted=context.deterministic):
         method.prepare()
-        with PeakMemory(context.device) as memory:
+        with PeakMemory(context.device) as memory, noted_cuts() as cuts:
             scores, seconds = predict(method, samples)
-    return scores, _costs(method, 0.0, seconds, len(samples), memory)
+    return scores, _costs(method, 0.0, seconds, len(samples), memory, cuts)
 
 
-def _costs(method: Method, fit_seconds: float, predict_seconds: float, predicted: int, memory: PeakMemory) -> Costs:
+def _costs(
+    method: Method, fit_seconds: float, predict_seconds: float, predicted: int, memory: PeakMemory, cuts: Sequence[int]
+) -> Costs:
     counts = _parameter_counts(method)
     return Costs(
         fit_seconds,
@@ -165,6 +171,7 @@ def _costs(method: Method, fit_seconds: float, predict_seconds: float, predicted
         None if counts is None else counts.total,
         None if counts is None else counts.trainable,
         memory.host_bytes_before,
+        scoring_batch=min(cuts, default=None),
     )
 
 

@@ -131,6 +131,7 @@ class _Costs(_Record):
     trainable_parameters: int | None = None
     trained_together: int = 1
     micro_batch: int | None = None
+    scoring_batch: int | None = None
 
 
 class _Cell(_Record):

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from agiqa_bench.errors import TrainingError
+from agiqa_bench.training.cuts import note_cut
 
 Progress = Callable[[int, int, str], None]
 
@@ -64,6 +65,8 @@ def in_batches(
 ) -> torch.Tensor:
     """Compute something for n samples without gradients, a batch at a time, with smaller batches if memory is short.
 
+    What a batch was cut to is noted, see `agiqa_bench.training.cuts`.
+
     Args:
         compute: Positions (b,) to a tensor (b, ...).
         n: Number of samples, at least 1.
@@ -89,6 +92,7 @@ def in_batches(
             if not is_out_of_memory(error):
                 raise
             size = halved(len(positions), what)
+            note_cut(size)
         else:
             done += len(positions)
             if progress:

@@ -21,6 +21,7 @@ from agiqa_bench.execution.runner import run
 from agiqa_bench.execution.store import Store
 from agiqa_bench.method import Method
 from agiqa_bench.parameters import ParameterCounts
+from agiqa_bench.training.memory import in_batches
 
 MEBIBYTE = 2**20
 BLOCK = 96 * MEBIBYTE
@@ -105,6 +106,37 @@ def test_a_count_that_fails_costs_no_finished_fit(caplog):
 def test_zero_shot_scores_know_them_too():
     _, costs = cells.score_all(ZeroShot(), samples())
     assert (costs.parameters, costs.trainable_parameters) == (7, 0)
+
+
+class Short(Greedy):
+    """Has memory for `room` samples at a time."""
+
+    name = title = "short"
+    room = 3
+
+    def predict(self, samples):
+        def score(positions):
+            if len(positions) > self.room:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return torch.from_numpy(positions)
+
+        return in_batches(score, len(samples), 16, "cpu").numpy()
+
+
+class ShortZeroShot(Short):
+    trainable = False
+
+
+def test_a_cell_notes_how_few_samples_it_scored_at_a_time_for_want_of_memory():
+    data = samples()
+    scores, costs = cells.score_all(ShortZeroShot(), data)
+    assert scores[:, 0].tolist() == [*range(20)]
+    assert costs.scoring_batch == 2, "16, 8 and 4 do not fit"
+    split = make_splits(data._table, "table", repeats=1)[0]
+    _, costs = cells.fit_and_predict(Short(), data, split)
+    assert (costs.scoring_batch, costs.micro_batch) == (2, None)
+    _, costs = cells.score_all(ZeroShot(), data)
+    assert costs.scoring_batch is None, "what an earlier cell noted is not this one's"
 
 
 def test_what_has_no_network_has_no_count(plan_of, tmp_path):

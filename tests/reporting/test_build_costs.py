@@ -127,11 +127,13 @@ def test_notes_say_whose_repeats_were_trained_together(results):
     assert note.endswith("Method 01")
 
 
-def test_a_note_says_who_was_short_of_memory(results):
+@pytest.mark.parametrize(("key", "while_what"), [("micro_batch", "trained"), ("scoring_batch", "encoded or scored")])
+def test_a_note_says_who_was_short_of_memory(results, key, while_what):
     assert not any("memory was short" in note for note in cost_table(results, "").notes)
     for cell, size in zip(results.methods[1].cells.values(), (8, 3), strict=False):
-        cell.record["costs"]["micro_batch"] = size
+        cell.record["costs"][key] = size
     (note,) = (note for note in cost_table(results, "").notes if note.startswith("memory was short"))
+    assert while_what in note
     assert note.endswith("Method 01 (3 at a time)")
 
 

@@ -214,19 +214,29 @@ def _notes(methods: list[MethodResults]) -> list[str]:
             f"up to {most} repeats are trained together: their seconds are the equal share of one, their memory is "
             f"that of all: {', '.join(together)}"
         )
-    cut = [f"{method.display} ({size} at a time)" for method in methods if (size := _cut_to(method))]
+    cut = _with_sizes(methods, "micro_batch")
     if cut:
         notes.append(
             "memory was short while these were trained, and batches were worked through in smaller pieces: the "
             f"gradient is the same, but batch norm sees the pieces: {', '.join(cut)}"
         )
+    cut = _with_sizes(methods, "scoring_batch")
+    if cut:
+        notes.append(
+            "memory was short while these encoded or scored images, which took them fewer at a time and longer: "
+            f"{', '.join(cut)}"
+        )
     return notes
 
 
-def _cut_to(method: MethodResults) -> int | None:
-    """The fewest samples that were trained on at a time for want of memory; None if there was enough."""
-    sizes = [cell.record["costs"].get("micro_batch") for cell in method.cells.values()]
-    return min((size for size in sizes if size), default=None)
+def _with_sizes(methods: Sequence[MethodResults], key: str) -> list[str]:
+    """Who was short of memory, each with the fewest samples at a time that one of its cells notes under `key`."""
+    found = []
+    for method in methods:
+        sizes = [cell.record["costs"].get(key) for cell in method.cells.values()]
+        if any(sizes):
+            found.append(f"{method.display} ({min(size for size in sizes if size)} at a time)")
+    return found
 
 
 def _most_together(method: MethodResults) -> int:
