@@ -27,6 +27,11 @@ def group(name: str) -> list[str]:
     return nox.project.dependency_groups(PROJECT, name)
 
 
+def compiled(session: nox.Session) -> dict[str, str]:
+    """Let commands keep what Python compiles: tests start hundreds of them, and each would compile torch again."""
+    return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(Path(session.virtualenv.location) / "compiled")}
+
+
 @nox.session(python=THIS_PYTHON)
 def lint(session: nox.Session) -> None:
     """Style and format, by ruff."""
@@ -48,7 +53,7 @@ def tests(session: nox.Session) -> None:
     session.install("-e", ".", *group("test"))
     arguments = session.posargs or ["-n", "auto", "--dist", "loadfile"]
     # The workers share the cores already: threads of theirs would only wait for each other.
-    session.run("pytest", *arguments, env={"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"})
+    session.run("pytest", *arguments, env={"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"} | compiled(session))
 
 
 @nox.session(python=THIS_PYTHON)
@@ -139,7 +144,7 @@ def readme_check(session: nox.Session) -> None:
 
 def demo_block(session: nox.Session, output: Path) -> str:
     """Run all methods on the demo data set and give the README's tables of it."""
-    session.run("agiqa-bench", "run", "--dataset", "demo", "--output", str(output))
+    session.run("agiqa-bench", "run", "--dataset", "demo", "--output", str(output), env=compiled(session))
     show = ("agiqa-bench", "report", "--brief", "--format", "markdown", str(output))
     text = str(session.run(*show, silent=True))
     return "\n\n".join(section(text, target) for target in ("quality", "alignment"))
