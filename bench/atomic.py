@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -178,6 +179,11 @@ def open_beside(path: Path) -> tuple[int, Path]:
 
 def _hidden_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a name is one that this module gives to what is not finished: `.NAME.0123456789abcdef.tmp`."""
+    return re.fullmatch(r"\..+\.[0-9a-f]{16}\.tmp", name, re.DOTALL) is not None
 
 
 def _fsync_tree(folder: Path) -> None:

@@ -299,11 +299,12 @@ def run_request(request: RunRequest, *, download: bool, dry_run: bool) -> int:
     except StoreError:
         # What was finished is kept: show it, though nothing more can be written.
         with suppress(StoreError):
-            shown.print(_latest_table(store, shown))
+            shown.print(_table(store, None, shown))
         raise
     shown.print()
-    write_run_tables(read_results(store), store.root)
-    shown.print(_latest_table(store, shown))
+    # Another command may have begun on the folder meanwhile: what is shown is this one's, and so are the files.
+    write_run_tables(read_results(store, plan_id=outcome.plan_id), store.root)
+    shown.print(_table(store, outcome.plan_id, shown))
     _show_ending(outcome, plan, store, told)
     if outcome.interrupted:
         return EXIT_CODE if outcome.terminated else INTERRUPTED
@@ -343,13 +344,13 @@ def _download_and_plan(request: RunRequest, watcher: Any, console: Console, *, a
     return make_plan(request, watcher.say)
 
 
-def _latest_table(store: Any, console: Console) -> Any:
-    """What this command asked for, for the terminal; the files in the folder hold all that is comparable."""
+def _table(store: Any, plan_id: str | None, console: Console) -> Any:
+    """What a command asked for, for the terminal; the files in the folder hold all that is comparable with it."""
     from agiqa_bench.reporting.build.report import build_report
     from agiqa_bench.reporting.render.terminal import to_terminal
     from agiqa_bench.reporting.results import read_results
 
-    brief = build_report([read_results(store, latest_only=True)], brief=True)
+    brief = build_report([read_results(store, plan_id=plan_id, alone=True)], brief=True)
     return to_terminal(brief, console.width, console.encoding)
 
 

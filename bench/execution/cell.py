@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agiqa_bench.data.samples import Samples
-from agiqa_bench.errors import PredictionError
+from agiqa_bench.errors import PredictionError, StoreError
 from agiqa_bench.evaluation.metrics import evaluate
 from agiqa_bench.evaluation.splits import Split
 from agiqa_bench.execution.code_digest import may_use_torch
@@ -127,7 +127,11 @@ def _fit_and_predict(
             share = (time.perf_counter() - started) / len(methods)
             for method, split, failure in zip(methods, splits, failures, strict=True):
                 try:
+                    if isinstance(failure, StoreError):
+                        raise failure
                     found.append(failure or predict(method, samples.subset(split.test)))
+                except StoreError:
+                    raise  # no method's fault: nothing can be written, and the run cannot go on
                 except Exception as error:  # noqa: BLE001 - it fails this repeat, whatever it is, and no other
                     found.append(error)
     results: list[Result | Exception] = []

@@ -29,6 +29,7 @@ class Outcome:
         failures: (label, what, one line) of each failed task.
         interrupted: True after Ctrl-C or SIGTERM.
         terminated: True after SIGTERM.
+        plan_id: Name of the stored plan.
     """
 
     computed: int = 0
@@ -36,6 +37,7 @@ class Outcome:
     failures: list[tuple[str, str, str]] = field(default_factory=list)
     interrupted: bool = False
     terminated: bool = False
+    plan_id: str = ""
 
 
 def run(plan: Plan, store: Store, watcher: Watcher, executor: Executor | None = None) -> Outcome:
@@ -54,9 +56,9 @@ def run(plan: Plan, store: Store, watcher: Watcher, executor: Executor | None = 
     """
     outcome = Outcome(reused=sum(len(method.cells) - len(method.missing) for method in plan.methods))
     tasks = tasks_of(plan)
-    plan_id = store.new_plan_id()
+    outcome.plan_id = store.new_plan_id()
     record = describe_plan(plan)
-    store.write_plan(plan_id, record)
+    store.write_plan(outcome.plan_id, record)
     cells: Counter[str] = Counter()
     for task in tasks:
         cells[task.label] += len(task.repeats)
@@ -75,7 +77,7 @@ def run(plan: Plan, store: Store, watcher: Watcher, executor: Executor | None = 
                 results.throw(stop)
     plan.find_results(store)
     ending = {"computed": outcome.computed, "failures": outcome.failures, "interrupted": outcome.interrupted}
-    store.write_plan(plan_id, record | {"ended": now(), "outcome": ending})
+    store.write_plan(outcome.plan_id, record | {"ended": now(), "outcome": ending})
     return outcome
 
 

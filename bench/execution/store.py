@@ -172,8 +172,13 @@ class Store:
     def find_other_cell(self, label: str, repeat: int, key: str) -> dict[str, Any] | None:
         """The record of the latest finished cell of the same row and repeat under another key, or None."""
         folder = self.cell_folder(label, repeat, key)
-        others = [path for path in folder.parent.glob(f"{repeat:02d}-*/cell.json") if path.parent != folder]
-        for file in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True):
+        others = []
+        for file in folder.parent.glob(f"{repeat:02d}-*/cell.json"):
+            with suppress(FileNotFoundError):  # another command has just set it aside
+                others.append((file.stat().st_mtime, file))
+        for _, file in sorted(others, reverse=True):
+            if file.parent == folder:
+                continue
             try:
                 return read_sealed(file)
             except (FileNotFoundError, StoreError):

@@ -24,7 +24,7 @@ def new_id(folder: Path) -> str:
 
 
 def read_plans(folder: Path) -> list[dict[str, Any]]:
-    """The plans, oldest first.
+    """The plans, oldest first, each with its name as `id`.
 
     Raises:
         StoreError: One is damaged, cannot be read, or lacks what this version needs.
@@ -38,7 +38,7 @@ def read_plans(folder: Path) -> list[dict[str, Any]]:
             raise StoreError(
                 f"{file}: is no plan of this version ({fault}); move it away, or run again with another --output"
             )
-        plans.append(plan)
+        plans.append(plan | {"id": file.stem})
     return plans
 
 

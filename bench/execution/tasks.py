@@ -188,6 +188,8 @@ def _run_zero_shot(
             scored, costs = cells.score_all(method.cls(method.config, context), samples.subset(plan.scored_rows))
             scores = np.full((len(samples), len(samples.targets)), np.nan)
             scores[plan.scored_rows] = scored
+        except StoreError:
+            raise  # nothing can be written: the run cannot go on
         except Exception as error:  # noqa: BLE001 - whatever a method raises fails its cells, not the run
             return CellFailed(error, plan.device)
         record = _record(plan, method, started_at, costs) | {"components": method.score_components}
@@ -217,6 +219,8 @@ def _run_trained(
             if method.cls.trains_together > 1
             else [cells.fit_and_predict(instances[0], samples, splits[0])]
         )
+    except StoreError:
+        raise  # as above; also what a training could not write down of itself
     except Exception as error:  # noqa: BLE001 - whatever a method raises fails its cells, not the run
         return [CellFailed(error, plan.device)] * len(wanted)
     return [

@@ -102,21 +102,22 @@ class RunResults:
         return next((table for table in found if table is not None), None)
 
 
-def read_results(store: Store, *, latest_only: bool = False) -> RunResults:
-    """The results of the latest command on a store, joined by those of earlier ones under the same protocol.
+def read_results(store: Store, *, plan_id: str | None = None, alone: bool = False) -> RunResults:
+    """The results of one command on a store, joined by those of others under the same protocol.
 
-    Where several commands ran one method, the latest counts.
+    Where several commands ran one method, the one that is asked for counts, and among the others the latest.
 
     Args:
         store: Where they are.
-        latest_only: Leave out the methods and targets that the latest command did not ask for.
+        plan_id: Name of the command's plan; by default that of the latest, the one that began last.
+        alone: Leave out the methods and targets that this command did not ask for.
 
     Raises:
         StoreError: The folder holds no run, or one of another version.
     """
-    plans = store.plans()
-    if latest_only:
-        return _read(store, plans[-1:], latest_only=True)
+    plans = sorted(store.plans(), key=lambda plan: plan["id"] == plan_id)  # comes last, and the others stay in order
+    if alone:
+        return _read(store, plans[-1:], alone=True)
     first, *others = _groups(plans)
     return replace(_read(store, first), others=tuple(_other(store, group, first) for group in others))
 
@@ -159,7 +160,7 @@ def _other(store: Store, plans: Sequence[dict[str, Any]], beside: Sequence[dict[
     return ", ".join(words), sum(store.has_cell(*cell) for cell in wanted)
 
 
-def _read(store: Store, plans: Sequence[dict[str, Any]], *, latest_only: bool = False) -> RunResults:
+def _read(store: Store, plans: Sequence[dict[str, Any]], *, alone: bool = False) -> RunResults:
     latest = plans[-1]
     rows: dict[str, dict[str, Any]] = {}
     left_out: dict[str, tuple[str, str]] = {}
@@ -188,7 +189,7 @@ def _read(store: Store, plans: Sequence[dict[str, Any]], *, latest_only: bool = 
         targets=tuple(
             target
             for target in latest["targets"]
-            if not latest_only or not latest["request"]["targets"] or target in latest["request"]["targets"]
+            if not alone or not latest["request"]["targets"] or target in latest["request"]["targets"]
         ),
         sizes={part["repeat"]: (part["fit"], part["test"]) for plan in plans for part in plan["parts"]},
         methods=methods,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
@@ -95,3 +96,41 @@ def test_a_shard_says_what_is_its_own_and_shows_what_is_there(
     assert run("--output", str(whole))[0] == 0
     assert (shared / "table.csv").read_bytes() == (whole / "table.csv").read_bytes()
     assert run("--output", str(whole), "--shard", "6/5")[0] == 2
+
+
+INVITING = """
+import os, subprocess, sys
+from pathlib import Path
+from agiqa_bench import Method
+
+class Inviting(Method):
+    name = title = "inviting"
+    targets = ("*",)
+    uses_images = False
+
+    def fit(self, train, validation=None):
+        command = [Path(sys.executable).with_name("agiqa-bench"), *os.environ["EXAMPLE_COMMAND"].split("|")]
+        subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+        return self
+
+    def predict(self, samples):
+        return [len(name) for name in samples.names]
+"""
+
+
+@pytest.mark.slow
+def test_a_command_shows_its_own_table_though_another_one_began_on_the_folder_later(
+    rated_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    fresh_registries: None,
+) -> None:  # fmt: skip
+    plugin, output = tmp_path / "inviting.py", tmp_path / "out"
+    plugin.write_text(INVITING)
+    words = ["run", "--dataset", str(rated_table), "--annotations-only", "--repeats", "1", "--output", str(output)]
+    monkeypatch.setenv("EXAMPLE_COMMAND", "|".join([*words, "--methods", "generator_mean", "--split", "image"]))
+    monkeypatch.setenv("COLUMNS", "200")
+    assert start([*words, "--methods", "inviting", "--plugin", str(plugin)]) == 0, capsys.readouterr().err
+    shown = table_of(capsys.readouterr().out)
+    assert "inviting" in shown
+    assert "Generator mean" not in shown
+    with (output / "table.csv").open() as file:
+        assert {(row["method"], row["split"]) for row in csv.DictReader(file)} == {("inviting", "grouped")}

@@ -12,7 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from agiqa_bench import reading
+from agiqa_bench import Method, atomic, reading
+from agiqa_bench.atomic import write_bytes
 from agiqa_bench.errors import StoreError
 from agiqa_bench.execution import stored_plans
 from agiqa_bench.execution.claims import claim
@@ -20,6 +21,8 @@ from agiqa_bench.execution.inputs import store_inputs
 from agiqa_bench.execution.progress import Silent
 from agiqa_bench.execution.runner import run
 from agiqa_bench.execution.store import Store
+from agiqa_bench.plugins import load_plugin
+from agiqa_bench.registry import method_registry
 from agiqa_bench.reporting.files import results_csv, write_run_tables
 from agiqa_bench.reporting.results import read_results
 
@@ -51,6 +54,18 @@ def one_line(caught):
     assert "\n" not in line
     assert caught.value.exit_code == 2
     return line
+
+
+class FillsTheDisk(Method):
+    """Keeps features in a file, as those do that compute them once."""
+
+    name = title = "fills_the_disk"
+    targets = ("*",)
+    uses_images = trainable = False
+
+    def predict(self, samples):
+        write_bytes(Path(os.environ["EXAMPLE_FOLDER"]) / "features", b"0" * 999)
+        return [len(name) for name in samples.names]
 
 
 # A disk that is full, or refuses
@@ -110,6 +125,29 @@ def test_a_disk_that_is_full_while_a_file_is_written(plan, tmp_path, monkeypatch
     assert not list(tmp_path.rglob("*.tmp"))
     monkeypatch.undo()
     assert command(plan, tmp_path) > 0
+
+
+@pytest.mark.parametrize("methods", [("slow_epochs",), ("fills_the_disk",)], ids=["trained", "zero-shot"])
+def test_a_disk_that_is_full_for_what_a_method_keeps_ends_the_run_too(plan_of, tmp_path, monkeypatch, methods):
+    """A checkpoint may be too large where the record of a failure still fits: yet no method has failed."""
+    load_plugin(Path(__file__).parents[1] / "slow_epochs.py")
+    method_registry().register("fills_the_disk", FillsTheDisk, "this test")
+    monkeypatch.setenv("EXAMPLE_FOLDER", str(tmp_path))
+    monkeypatch.setenv("AGIQA_CHECKPOINT_SECONDS", "0")
+    real = atomic.open_beside
+
+    def full(path):
+        if "scratch" in path.parts or path.name == "features":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(path)
+
+    plan = plan_of(*methods, repeats=2)
+    with monkeypatch.context() as patch, pytest.raises(StoreError, match="no space left on the device") as caught:
+        patch.setattr(atomic, "open_beside", full)
+        command(plan, tmp_path / "run")
+    one_line(caught)
+    assert not list((tmp_path / "run").rglob("failures/*"))
+    assert command(plan, tmp_path / "run") == 2
 
 
 @pytest.mark.parametrize(("number", "why"), [(errno.EROFS, "the file system is read-only"), (errno.EACCES, "permiss")])
@@ -181,9 +219,9 @@ def left_half_written(root, name, age):
 
 def test_leftovers_are_as_old_as_the_file_system_says(tmp_path, monkeypatch):
     store = Store(tmp_path)
-    old = left_half_written(tmp_path, "cells/m/.00-key.0123.tmp", 2 * DAYS)
-    young = left_half_written(tmp_path, "cells/m/.01-key.0123.tmp", 60)
-    file = tmp_path / "plans" / ".x.json.0123.tmp"
+    old = left_half_written(tmp_path, "cells/m/.00-key.0123456789abcdef.tmp", 2 * DAYS)
+    young = left_half_written(tmp_path, "cells/m/.01-key.0123456789abcdef.tmp", 60)
+    file = tmp_path / "plans" / ".x.json.0123456789abcdef.tmp"
     file.parent.mkdir()
     file.touch()
     monkeypatch.setattr(time, "time", lambda: 4e9)  # the machine's own clock has jumped
@@ -197,10 +235,22 @@ def test_leftovers_are_as_old_as_the_file_system_says(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+def test_what_others_keep_in_the_folder_is_left_alone(tmp_path):
+    """`--output .` is allowed: hidden temporary files of editors and of other programs are not ours to delete."""
+    theirs = [
+        left_half_written(tmp_path, name, 9 * DAYS)
+        for name in (".important.tmp", "photos/.album.0123456789abcdef.tmp", "cells/.x.tmp", ".x.0123456789ABCDEF.tmp")
+    ]
+    ours = left_half_written(tmp_path, ".table.csv.0123456789abcdef.tmp", 9 * DAYS)
+    Store(tmp_path).prepare()
+    assert all((place / "half").is_file() for place in theirs)
+    assert not ours.exists()
+
+
 @pytest.mark.parametrize("kind", ["cells", "scores"])
 def test_nothing_is_removed_while_somebody_is_at_the_row(tmp_path, kind):
     store = Store(tmp_path)
-    old = left_half_written(tmp_path, f"{kind}/m/.00-key.0123.tmp", 2 * DAYS)
+    old = left_half_written(tmp_path, f"{kind}/m/.00-key.0123456789abcdef.tmp", 2 * DAYS)
     held = claim([store.lock_file("m", "07", "another")])
     assert held is not None
     store.prepare()
@@ -212,9 +262,9 @@ def test_nothing_is_removed_while_somebody_is_at_the_row(tmp_path, kind):
 
 def test_who_holds_a_claim_removes_what_was_half_written(tmp_path):
     store = Store(tmp_path)
-    cell = left_half_written(tmp_path, "cells/m/.00-key.0123.tmp", 0)
-    other = left_half_written(tmp_path, "cells/m/.01-key.0123.tmp", 0)
-    scores = left_half_written(tmp_path, "scores/m/.key.0123.tmp", 0)
+    cell = left_half_written(tmp_path, "cells/m/.00-key.0123456789abcdef.tmp", 0)
+    other = left_half_written(tmp_path, "cells/m/.01-key.0123456789abcdef.tmp", 0)
+    scores = left_half_written(tmp_path, "scores/m/.key.0123456789abcdef.tmp", 0)
     store.make_room("m", 0, "key")
     assert (cell.exists(), other.exists(), scores.exists()) == (False, True, True)
     store.make_room_for_scores("m", "key")
