@@ -72,7 +72,7 @@ def probe(folder: Path) -> float:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise explain(error, path) from error
+        raise explain(error, folder) from error
 
 
 def remove(path: Path) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 
 from agiqa_bench.cli.app import app, start
 
 __all__ = ["app", "main"]
+
+_SIGNALLED = 128
+"""What exit codes of commands that a signal has stopped begin at."""
 
 
 def main() -> None:
@@ -19,4 +23,8 @@ def main() -> None:
     # --debug is understood anywhere on the line: people add it at the end of the command that just failed.
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    sys.exit(start(["--debug", *arguments] if debug else arguments))
+    code = start(["--debug", *arguments] if debug else arguments)
+    if code >= _SIGNALLED:
+        # All is told and put away. A second Ctrl-C while the interpreter ends would change the exit code.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)

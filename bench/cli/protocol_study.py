@@ -312,7 +312,7 @@ def _show_ending(total: Outcome, shared: int, store: Store, console: Console) ->
         console.print(f"failed: {label}, {what}: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
     counts = f"{total.computed} cells computed, {total.reused} reused, {shared} shared between protocols"
     if total.failures:
-        counts += f"; tracebacks in {store.root / 'failures'}"
+        counts += f"; details in {store.root / 'failures'}"
     if total.interrupted:
         counts += f"; stopped by {'SIGTERM' if total.terminated else 'Ctrl-C'}: the same command goes on from here"
     console.print(f"{counts}.", markup=False, highlight=False, soft_wrap=True)

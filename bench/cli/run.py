@@ -169,7 +169,8 @@ def run(
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="End a cell that takes longer, and go on. (default: never)",
+            help="End a cell that takes longer, loading its libraries included, and go on; repeats that are trained "
+            "together have the sum of theirs. (default: never)",
             rich_help_panel=_COMPUTE,
         ),
     ] = None,
@@ -288,7 +289,10 @@ def run_request(request: RunRequest, *, download: bool, dry_run: bool) -> int:
     plan.find_results(store)
     show_plan(plan, store.root, shown)
     if not any(method.cells for method in plan.methods):
-        raise ConfigError("nothing to compare: every method that was asked for is skipped; the plan above says why")
+        why = "every method that was asked for is skipped; the plan above says why"
+        if len(plan.methods) == 1 and not plan.unusable:
+            why = f"{plan.methods[0].display} is skipped: {plan.methods[0].skip}"
+        raise ConfigError(f"nothing to compare: {why}")
     if dry_run:
         return 0
     store.prepare()
@@ -363,7 +367,7 @@ def _show_ending(outcome: Outcome, plan: Plan, store: Any, console: Console) -> 
         console.print(f"failed: {label}, {what}: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
     counts = f"{outcome.computed} cells computed, {outcome.reused} reused"
     if outcome.failures:
-        counts += f"; tracebacks in {store.root / 'failures'}"
+        counts += f"; details in {store.root / 'failures'}"
     if outcome.interrupted:
         counts += f"; stopped by {'SIGTERM' if outcome.terminated else 'Ctrl-C'}: the same command goes on from here"
     where = f"Tables: {store.root / 'table.csv'}, table.md, costs.csv"

@@ -144,6 +144,13 @@ class _Cell(_Record):
     ended: str
 
 
+_CORRELATION = 1 + 1e-9
+"""What no correlation is above, but for rounding."""
+
+_LARGEST = 1e100
+"""What no error in units of MOS is above; squares of such numbers can still be added up."""
+
+
 def plan_fault(record: object) -> str:
     """What is wrong with the record of a plan (see `agiqa_bench.execution.runner.describe_plan`); empty if nothing."""
     return _fault(_Plan, record)
@@ -164,6 +171,8 @@ def cell_fault(record: object) -> str:
             value = values.get(metric.key, "missing")
             if value is not None and not isinstance(value, int | float):
                 return f"metrics.{target}.{metric.key}: not there"
+            if value is not None and not abs(value) <= (_CORRELATION if metric.better == "higher" else _LARGEST):
+                return f"metrics.{target}.{metric.key}: {value} is no such metric"
         reasons = values.get("undefined")
         if not isinstance(reasons, dict) or not all(isinstance(reason, str) for reason in reasons.values()):
             return f"metrics.{target}.undefined: not there"

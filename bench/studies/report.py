@@ -110,7 +110,7 @@ def _notes(study: StudyResults) -> tuple[str, ...]:
         found.append(f"{', '.join(names)}: {note}")
     earlier = dict.fromkeys(name for results in study.by_protocol.values() for name in results.earlier)
     if earlier:
-        found.append(f"kept from earlier commands on this folder, as they were then: {', '.join(earlier)}")
+        found.append(f"of other commands, as they were then: {', '.join(earlier)}")
     partial = _partial(study)
     if partial:
         found.append(f"not every repeat is finished: {', '.join(partial)}")

@@ -120,11 +120,14 @@ def notes(results: RunResults) -> tuple[str, ...]:
         names = [method.display for method in methods if method.note == note]
         found.append(f"{', '.join(names)}: {note}")
     if results.earlier:
-        found.append(f"kept from earlier commands on this folder, as they were then: {', '.join(results.earlier)}")
+        found.append(f"of other commands, as they were then: {', '.join(results.earlier)}")
     failed = {name for name, _ in results.left_out}
     waiting = [m.display for m in results.methods if not m.cells and m.expected and m.display not in failed]
     if waiting:
-        found.append(f"not finished yet, the same command goes on: {', '.join(waiting)}")
+        who = "the same command goes on"
+        if results.plans and results.plans[-1]["request"].get("shard"):
+            who = "other shards have them, or this one goes on; 'agiqa-bench merge' joins shards in several folders"
+        found.append(f"not finished yet, {who}: {', '.join(waiting)}")
     return tuple(found)
 
 
