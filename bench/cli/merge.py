@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from agiqa_bench.execution.merging import Merged
 
 
 def merge(
@@ -22,9 +25,11 @@ def merge(
         ),
     ],
 ) -> None:
-    """Join parts of one comparison, e.g. the shards of 'run --shard', in one folder.
+    """Join parts of one comparison, such as the shards of 'run --shard', in one folder.
 
     Runs on other data, with other splits or of other code are refused. Damaged cells are named and left where they are.
+
+    The last line tells which planned cells no run has finished. That is no error: more runs can be joined as they end.
     """
     from agiqa_bench.cli.console import say_on_stderr, wide_console
     from agiqa_bench.execution.merging import merge_stores
@@ -35,9 +40,13 @@ def merge(
     from agiqa_bench.reporting.results import read_results
 
     target = Store(output)
-    merged = merge_stores([Store(folder) for folder in runs], target)
+    merged = merge_stores(
+        [Store(folder) for folder in runs],
+        target,
+        say_on_stderr,
+        afterwards=lambda: write_run_tables(read_results(target), target.root),
+    )
     results = read_results(target)
-    write_run_tables(results, target.root)
     console = wide_console()
     console.print(to_terminal(build_report([results], brief=True), console.width, console.encoding))
     for line in merged.differing:
@@ -49,5 +58,21 @@ def merge(
         f"{merged.copied} cells copied, {merged.cells - merged.copied} there before{lost}. "
         f"Tables: {target.root / 'table.csv'}, table.md, costs.csv"
     )
+    if merged.unfinished:
+        say_on_stderr(_gaps(merged, target.root))
     if merged.damaged:
         raise typer.Exit(1)
+
+
+def _gaps(merged: Merged, folder: Path) -> str:
+    """Which cells are not there, by method, and what computes them."""
+    count = sum(map(len, merged.unfinished.values()))
+    rows = "; ".join(f"{label} {_repeats(repeats)}" for label, repeats in merged.unfinished.items())
+    return (
+        f"{count} of {merged.planned} planned cells are finished in none of these runs: {rows}; the run's command "
+        f"without --shard, with --output {folder}, computes them"
+    )
+
+
+def _repeats(repeats: list[int]) -> str:
+    return f"repeat{'' if len(repeats) == 1 else 's'} {', '.join(map(str, repeats))}"

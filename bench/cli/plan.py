@@ -56,13 +56,14 @@ def show_plan(plan: Plan, folder: Path, console: Console) -> None:
 
 def _shard(plan: Plan) -> str:
     """What of the plan is for this command; a task is a repeat, several trained together, or a scoring pass."""
-    from agiqa_bench.execution.tasks import all_tasks, tasks_of
+    from agiqa_bench.execution.tasks import all_tasks, own_tasks, tasks_of
 
     number, shards = plan.request.shard or (1, 1)
-    own, left = len(tasks_of(plan, finished=True)), len(tasks_of(plan))
+    own, left = len(own_tasks(plan)), len(tasks_of(plan))
+    skipped = own - len(tasks_of(plan, finished=True))
     return (
         f"shard {number}/{shards}: {own} of {len(all_tasks(plan))} tasks are this command's, {left} of them to compute"
-    )
+    ) + (f"; {skipped} are of methods that are skipped here" if skipped else "")
 
 
 def _leakage(plan: Plan) -> str:

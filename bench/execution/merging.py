@@ -2,6 +2,9 @@
 
 What a run does is known from its plans. So a store is joined by its plans, and by all that they name: cells, zero-shot
 scores, failures, splits and samples. What is damaged stays where it is.
+
+One merge at a time writes to a folder. Runs may be at work there meanwhile: a merge claims what it copies, as they
+claim what they compute.
 """
 
 from __future__ import annotations
@@ -9,7 +12,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +35,9 @@ from agiqa_bench.sealed import unseal
 ROUNDING = 1e-6
 """Up to this share of the largest score, other machines may come to other scores without a word."""
 
+_PAUSE_SECONDS = 0.2
+"""Between two looks whether another merge has ended."""
+
 _OF_A_REPEAT = {"split", "seed"}
 """Components of a key that no two repeats share."""
 
@@ -41,41 +49,88 @@ class Merged:
     Attributes:
         cells: Number of whole cells that the plans name and the target has now.
         copied: Number of those that were copied.
+        planned: Number of cells that the latest plans name, which are those of the table.
+        unfinished: The repeats of those that the target does not have, by label.
         damaged: One line per cell that is damaged in one store, and that no other has whole.
         differing: One line per row whose cells have other scores in one store than in another, beyond rounding.
     """
 
     cells: int = 0
     copied: int = 0
+    planned: int = 0
+    unfinished: dict[str, list[int]] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
     differing: list[str] = field(default_factory=list)
 
 
-def merge_stores(sources: Sequence[Store], target: Store) -> Merged:
+def merge_stores(
+    sources: Sequence[Store],
+    target: Store,
+    say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
+    afterwards: Callable[[], None] = lambda: None,
+) -> Merged:
     """Join stores of one comparison into one.
 
-    Of a cell that several have, the target's is kept, and otherwise the first one's. The plans come last: a merge that
-    was broken off leaves no run behind that looks whole, and goes on when it is done again.
+    Of a cell that several have, the target's is kept, and otherwise the first one's. A cell that a run computes in the
+    target meanwhile is left to it. The plans come last: a merge that was broken off leaves no run behind that looks
+    whole, and goes on when it is done again.
 
     Args:
         sources: The stores.
         target: Where; a new folder, or a store, which may be one of `sources`, and is joined too.
+        say: Gets one line if another merge into the target must be waited for.
+        afterwards: Called at last, before any other merge into the target begins.
 
     Raises:
         StoreError: One holds no run or a damaged plan, has a run going on, or differs from another in data, splits or
-            code; nothing is written then. Or the file system refuses.
+            code; nothing is copied then. Or the file system refuses.
+    """
+    _runs(sources, target)  # nothing at all is written where they cannot be joined
+    target.prepare()
+    with _alone(target, say):
+        runs = _runs(sources, target)  # another merge may just have ended
+        for run in runs:
+            _refuse_if_busy(run.store)
+        merged = _copy(runs, target)
+        afterwards()
+    return merged
+
+
+@contextmanager
+def _alone(target: Store, say: Callable[[str], None]) -> Iterator[None]:
+    """Wait until nobody else merges into a store, and let nobody do so meanwhile."""
+    lock = [target.root / "locks" / "merge.lock"]
+    held = claim(lock)
+    if held is None:
+        say(f"{target.root}: another merge is at work there; waiting until it has ended")
+    while held is None:
+        time.sleep(_PAUSE_SECONDS)
+        held = claim(lock)
+    try:
+        yield
+    finally:
+        held.release(done=True)
+
+
+def _runs(sources: Sequence[Store], target: Store) -> list[_Run]:
+    """What there is to join, the target first.
+
+    Raises:
+        StoreError: It cannot be joined.
     """
     stores = {store.root.resolve(): store for store in sources}
     home = target.root.resolve()
     if home in stores or any((home / "plans").glob("*.json")):
         stores = {home: target} | stores
     runs = [_Run(store) for store in stores.values()]
-    for run in runs:
-        _refuse_if_busy(run.store)
     for position, run in enumerate(runs):
         for other in runs[:position]:
             other.refuse_if_different(run)
-    target.prepare()
+    return runs
+
+
+def _copy(runs: Sequence[_Run], target: Store) -> Merged:
+    """Copy what the target lacks."""
     merged = Merged()
     damaged: dict[_Cell, str] = {}
     for run in runs:
@@ -84,11 +139,16 @@ def merge_stores(sources: Sequence[Store], target: Store) -> Merged:
     there = {cell for cell in planned if target.find_cell(*cell) is not None}
     merged.cells = len(there)
     merged.damaged = [line for cell, line in damaged.items() if cell not in there]
-    for run in runs:
-        if run.store.root.resolve() != home:
-            _copy_failures(run, target)
-            _copy_inputs(run, target)
-    for run in runs:
+    current = dict.fromkeys(cell for run in runs for cell in run.current_cells())
+    merged.planned = len(current)
+    for label, repeat, key in current:
+        if (label, repeat, key) not in there:
+            merged.unfinished.setdefault(label, []).append(repeat)
+    others = [run for run in runs if run.store.root.resolve() != target.root.resolve()]
+    for run in others:
+        _copy_failures(run, target)
+        _copy_inputs(run, target)
+    for run in others:
         _copy_plans(run, target)
     return merged
 
@@ -111,10 +171,11 @@ class _Run:
 
     def cells(self) -> Iterator[_Cell]:
         """All that were ever planned, each once."""
-        rows = (row for plan in self.plans for row in plan["methods"])
-        yield from dict.fromkeys(
-            (row["label"], int(repeat), key) for row in rows for repeat, key in row["keys"].items()
-        )
+        yield from dict.fromkeys(_cells_of(row for plan in self.plans for row in plan["methods"]))
+
+    def current_cells(self) -> Iterator[_Cell]:
+        """Those of the table: older plans may name others, e.g. of older code."""
+        yield from _cells_of(self.rows.values())
 
     def refuse_if_different(self, other: _Run) -> None:
         """Say in what another run differs, if it cannot be joined with this one."""
@@ -154,6 +215,12 @@ class _Run:
         return {}
 
 
+def _cells_of(rows: Iterable[dict[str, Any]]) -> Iterator[_Cell]:
+    for row in rows:
+        for repeat, key in row["keys"].items():
+            yield row["label"], int(repeat), key
+
+
 def _refuse_if_busy(store: Store) -> None:
     for lock in sorted((store.root / "locks").glob("*/*.lock")):
         if not os.access(lock, os.W_OK):  # then nobody here can hold it
@@ -174,15 +241,20 @@ def _copy_cells(run: _Run, target: Store, merged: Merged, damaged: dict[_Cell, s
             if fault := run.store.cell_damage(*cell, with_model=True):
                 damaged.setdefault(cell, str(run.store.root / fault))
             continue
-        known = target.find_cell(*cell)
-        if known is None:
-            target.make_room(*cell)
-            _copy_folder(found.folder, target.cell_folder(*cell), CELL, found.record)
-            atomic.remove(target.failure_file(label, f"{repeat:02d}", key))
-            merged.copied += 1
-        elif (gap := _score_gap(known, found)) > ROUNDING:
-            gaps.setdefault(label, []).append(gap)
-        _copy_scores(run.store, target, label, found)
+        scores = _scores_key(found)
+        # A run claims a trained cell by its own lock, and zero-shot ones by that of their scores.
+        locks = target.lock_file(label, f"{repeat:02d}", key), target.lock_file(label, "scores", scores)
+        with _claimed(locks) as is_ours:
+            known = target.find_cell(*cell)
+            if known is not None and (gap := _score_gap(known, found)) > ROUNDING:
+                gaps.setdefault(label, []).append(gap)
+            if known is None and is_ours:
+                target.make_room(*cell)
+                _copy_folder(found.folder, target.cell_folder(*cell), CELL, found.record)
+                atomic.remove(target.failure_file(label, f"{repeat:02d}", key))
+                merged.copied += 1
+            if is_ours:
+                _copy_scores(run.store, target, label, scores)
     for label, of_row in gaps.items():
         cells = "1 cell" if len(of_row) == 1 else f"{len(of_row)} cells"
         merged.differing.append(
@@ -203,10 +275,13 @@ def _score_gap(one: CellResult, other: CellResult) -> float:
     return float(np.abs(mine - theirs).max()) / largest if largest else float(np.abs(theirs).max())
 
 
-def _copy_scores(source: Store, target: Store, label: str, cell: CellResult) -> None:
-    """Copy the zero-shot scores that a cell was cut from, if there are any: they serve further repeats."""
-    # The key of such a cell is that of the scores and the split's.
-    key = key_of({name: part for name, part in cell.record["components"].items() if name != "split"})
+def _scores_key(cell: CellResult) -> str:
+    """The key of the zero-shot scores that a cell was cut from, if it was: its own is made of that and the split's."""
+    return key_of({name: part for name, part in cell.record["components"].items() if name != "split"})
+
+
+def _copy_scores(source: Store, target: Store, label: str, key: str) -> None:
+    """Copy zero-shot scores, if there are any: they serve further repeats."""
     known, _ = read_folder(target.scores_folder(label, key), SCORE, key)
     found, _ = read_folder(source.scores_folder(label, key), SCORE, key)
     if known is None and found is not None:
@@ -224,8 +299,20 @@ def _copy_failures(run: _Run, target: Store) -> None:
             scored = target.scores_folder(label, key)
             finished = target.cell_folder(label, int(what), key) if what.isdecimal() else scored
             content = patiently(Path.read_bytes, file)
-            if not finished.is_dir() and unseal(content)[0] is not None:
-                _write_new(there / file.name, content)
+            with _claimed([target.lock_file(label, what, key)]) as is_ours:
+                if is_ours and not finished.is_dir() and unseal(content)[0] is not None:
+                    _write_new(there / file.name, content)
+
+
+@contextmanager
+def _claimed(files: Iterable[Path]) -> Iterator[bool]:
+    """Claim files, whose locks nobody needs any more afterwards; whether that was possible."""
+    held = claim(files)
+    try:
+        yield held is not None
+    finally:
+        if held is not None:
+            held.release(done=True)
 
 
 def _copy_inputs(run: _Run, target: Store) -> None:

@@ -130,6 +130,17 @@ class Plan:
         """One data set's splits are those of its only part."""
         self.splits_of_parts = self.splits_of_parts or (self.splits,)
 
+    def method(self, label: str) -> PlannedMethod:
+        """The row with this label; labels are distinct.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for method in self.methods:
+            if method.label == label:
+                return method
+        raise KeyError(label)
+
     @cached_property
     def images(self) -> ImageCache:
         """The images of all rows, decoded on first use."""
@@ -145,7 +156,7 @@ class Plan:
         Bad images are found here once; each method that looks at images then fails with that line.
         """
         try:
-            _ = self.images.store
+            self.images.prove()
         except AgiqaError as error:
             self._bad_images = error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -59,19 +59,9 @@ def make_plan(request: RunRequest, say: Callable[[str], None] = lambda line: Non
     light = not any(map(may_use_torch, classes.values()))
     device = "cpu" if light and request.device == "auto" else resolve_device(request.device)
     plan = Plan(request, dataset, rule, splits, [], device, say, unusable, splits_of_parts=of_parts)
-    for row in rows:
-        try:
-            method = _plan_method(plan, row, classes[row.name])
-        except PluginError as error:
-            if not forgiving:
-                raise
-            unusable[row.name] = str(error)
-            continue
-        twin = next((other for other in plan.methods if other.label == method.label), None)
-        if twin is None:
-            plan.methods.append(method)
-        elif twin.config != method.config:
-            raise ConfigError(f"two different rows would be called '{method.label}': give them different labels")
+    _plan_methods(plan, rows, classes, forgiving=forgiving)
+    if request.shard is not None:
+        _check_shard(request, plan.unusable)
     looking = [method for method in plan.methods if method.cls.uses_images and method.skip is None]
     if looking:
         try:
@@ -83,6 +73,23 @@ def make_plan(request: RunRequest, say: Callable[[str], None] = lambda line: Non
         if method.skip is None:
             _plan_cells(plan, method)
     return plan
+
+
+def _plan_methods(plan: Plan, rows: list[MethodSpec], classes: dict[str, type[Method]], *, forgiving: bool) -> None:
+    """Put the rows that were asked for into the plan, each once, without their cells."""
+    for row in rows:
+        try:
+            method = _plan_method(plan, row, classes[row.name])
+        except PluginError as error:
+            if not forgiving:
+                raise
+            plan.unusable[row.name] = str(error)
+            continue
+        twin = next((other for other in plan.methods if other.label == method.label), None)
+        if twin is None:
+            plan.methods.append(method)
+        elif twin.config != method.config:
+            raise ConfigError(f"two different rows would be called '{method.label}': give them different labels")
 
 
 def requested_dataset(request: RunRequest) -> Dataset:
@@ -109,6 +116,15 @@ def _check_interpreters(request: RunRequest, classes: dict[str, type[Method]]) -
     for name in request.python_for:
         if name in classes and not classes[name].takes_python:
             raise ConfigError(f"--python-for {name}: this method runs in this interpreter alone; leave the option out")
+
+
+def _check_shard(request: RunRequest, unusable: dict[str, str]) -> None:
+    """Shards are parts of one numbered list of tasks, and those of a method that is not there have no number."""
+    for name, why in unusable.items():
+        raise ConfigError(
+            f"--shard: {why}; its tasks cannot be counted here, and the shards of other machines would be others: mend "
+            f"it, or leave it out on all of them (--methods {','.join(request.methods)},-{name})"
+        )
 
 
 def _requested_methods(request: RunRequest) -> tuple[list[MethodSpec], bool]:
@@ -171,24 +187,70 @@ def _rows(spec: MethodSpec, cls: type[Method]) -> list[MethodSpec]:
     return [spec]
 
 
+@dataclass(frozen=True)
+class _Settings:
+    """The settings of one row.
+
+    Attributes:
+        preset: The preset that they begin with; empty if the method has none of that name.
+        given: Those that the request gives for this row.
+        values: All that are not the method's defaults.
+        asked: Names of those that the user asked for: given, of the ablation, or by `--backbone`.
+    """
+
+    preset: str
+    given: dict[str, Any]
+    values: dict[str, Any]
+    asked: set[str]
+
+
+def _settings(plan: Plan, spec: MethodSpec, cls: type[Method]) -> _Settings:
+    request = plan.request
+    preset = plan.dataset.preset if request.preset == "auto" else request.preset
+    base = cls.presets.get(preset, {})
+    takes_backbone = request.backbone is not None and issubclass(cls.Config, ClipConfig)
+    backbone = {"backbone": request.backbone} if takes_backbone else {}
+    ablation = cls.ablations[spec.ablation] if spec.ablation is not None else {}
+    given = request.settings.get(spec.name, {}) | dict(spec.settings)
+    return _Settings(
+        preset=preset if base else "",
+        given=given,
+        values={**base, **backbone, **ablation, **given},
+        asked={*backbone, *ablation, *given},
+    )
+
+
 def _plan_method(plan: Plan, spec: MethodSpec, cls: type[Method]) -> PlannedMethod:
     """Resolve settings, targets and weights of one row, whose ablation is one of the method's."""
+    settings = _settings(plan, spec, cls)
+    config, context = _config(cls, spec.name, settings.values), _context(plan, spec, cls)
+    suffix = _suffix(spec, cls.row_name(config), settings.given)
+    method = PlannedMethod(spec.name + suffix, cls.title + suffix, cls, config, context, preset=settings.preset)
+    method.skip = _skip_reason(plan, method)
+    try:
+        method.skip = method.skip or cls.skip(config, context)
+        if method.skip is None:
+            _resolve_weights(method, settings.values, settings.asked, stand_ins=plan.request.stand_ins)
+        if method.skip is None:
+            own = " ".join(cls.note(method.config, context).split())
+            method.note = "; ".join(filter(None, (method.note, own)))
+    except AgiqaError:
+        raise
+    except Exception as error:  # a method's own code may fail in any way
+        text = f"{type(error).__name__}: {error}"
+        raise PluginError(f"method '{spec.name}' cannot be planned: {' '.join(text.split())}") from error
+    return method
+
+
+def _context(plan: Plan, spec: MethodSpec, cls: type[Method]) -> Context:
+    """What all cells of a row are told, with the targets that it predicts."""
     request, dataset = plan.request, plan.dataset
-    ablation = dict(cls.ablations[spec.ablation]) if spec.ablation is not None else {}
-    given = request.settings.get(spec.name, {}) | dict(spec.settings)
-    preset = dataset.preset if request.preset == "auto" else request.preset
-    base = dict(cls.presets.get(preset, {}))
-    takes_clip = issubclass(cls.Config, ClipConfig)
-    if request.backbone is not None and takes_clip:
-        base["backbone"] = request.backbone
-    values = base | ablation | given
-    config = _config(cls, spec.name, values)
     targets = tuple(
         target.name
         for target in dataset.targets
         if target.judges(cls.targets) and (not request.targets or target.name in request.targets)
     )
-    context = Context(
+    return Context(
         dataset=dataset.parts[0].name,
         targets=targets,
         mos_ranges={target.name: target.mos_range for target in dataset.learnt},
@@ -202,27 +264,13 @@ def _plan_method(plan: Plan, spec: MethodSpec, cls: type[Method]) -> PlannedMeth
         python=request.python_for.get(spec.name),
         deterministic=request.deterministic,
     )
+
+
+def _suffix(spec: MethodSpec, row_name: str, given: dict[str, Any]) -> str:
+    """What tells a row from others of its method: `[ablation,settings]`, or its own name in place of the settings."""
     inline = [spec.ablation] if spec.ablation is not None else []
-    row_name = cls.row_name(config)
     inline += [row_name] if row_name else [f"{key}={value}" for key, value in given.items()]
-    suffix = f"[{','.join(inline)}]" if inline else ""
-    method = PlannedMethod(spec.name + suffix, cls.title + suffix, cls, config, context)
-    method.preset = preset if cls.presets.get(preset) else ""
-    asked = {*ablation, *given} | ({"backbone"} if request.backbone is not None and takes_clip else set())
-    method.skip = _skip_reason(plan, method)
-    try:
-        method.skip = method.skip or cls.skip(config, context)
-        if method.skip is None:
-            _resolve_weights(method, values, asked, stand_ins=request.stand_ins)
-        if method.skip is None:
-            own = " ".join(cls.note(method.config, context).split())
-            method.note = "; ".join(filter(None, (method.note, own)))
-    except AgiqaError:
-        raise
-    except Exception as error:  # a method's own code may fail in any way
-        text = f"{type(error).__name__}: {error}"
-        raise PluginError(f"method '{spec.name}' cannot be planned: {' '.join(text.split())}") from error
-    return method
+    return f"[{','.join(inline)}]" if inline else ""
 
 
 def _config(cls: type[Method], name: str, values: dict[str, Any]) -> MethodConfig:

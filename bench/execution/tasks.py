@@ -73,25 +73,37 @@ class TaskResult:
 def tasks_of(plan: Plan, *, finished: bool = False) -> list[Task]:
     """The tasks of this command that are left, in the plan's order; with `finished` those that were done before too.
 
-    Of a request for a shard, every n-th one: so each shard gets its part of every method, whatever is done already.
+    A method that is skipped here has none.
     """
-    tasks = all_tasks(plan)
-    if plan.request.shard is not None:
-        number, shards = plan.request.shard
-        tasks = tasks[number - 1 :: shards]
-    if finished:
-        return tasks
-    missing = {method.label: {cell.repeat for cell in method.missing} for method in plan.methods}
-    left = [Task(task.label, tuple(r for r in task.repeats if r in missing[task.label])) for task in tasks]
-    return [task for task in left if task.repeats]
+    wanted = {
+        method.label: {cell.repeat for cell in (method.cells if finished else method.missing)}
+        for method in plan.methods
+    }
+    tasks = [
+        Task(task.label, tuple(repeat for repeat in task.repeats if repeat in wanted[task.label]))
+        for task in own_tasks(plan)
+    ]
+    return [task for task in tasks if task.repeats]
+
+
+def own_tasks(plan: Plan) -> list[Task]:
+    """Those of `all_tasks` that are this command's: of a request for a shard every n-th one, else all.
+
+    So each shard gets its part of every method, and always the same one.
+    """
+    number, shards = plan.request.shard or (1, 1)
+    return all_tasks(plan)[number - 1 :: shards]
 
 
 def all_tasks(plan: Plan) -> list[Task]:
-    """The tasks of all shards, done or not, in the plan's order."""
+    """The tasks of all shards, in the plan's order, whether they are done or not, and can be done here or not.
+
+    They are the same wherever the request is the same: machines of which one lacks a package or weights agree on them.
+    """
+    repeats = [split.repeat for split in plan.splits]
     tasks: list[Task] = []
     for method in plan.methods:
-        repeats = [cell.repeat for cell in method.cells]
-        size = method.cls.trains_together if method.score_key is None else 1 + max(repeats, default=0)
+        size = method.cls.trains_together if method.cls.trainable else 1 + max(repeats)
         groups = groupby(repeats, lambda repeat, size=size: repeat // size)  # type: ignore[misc]
         tasks += [Task(method.label, tuple(group)) for _, group in groups]
     return tasks
@@ -99,7 +111,7 @@ def all_tasks(plan: Plan) -> list[Task]:
 
 def left_of(plan: Plan, store: Store, task: Task) -> tuple[PlannedMethod, list[PlannedCell]]:
     """The task's method and those of its cells that are not in the store now, which may be fewer than planned."""
-    method = next(method for method in plan.methods if method.label == task.label)
+    method = plan.method(task.label)
     wanted = [cell for cell in method.cells if cell.repeat in task.repeats]
     for cell in wanted:
         plan.find_result(store, method, cell)
@@ -143,7 +155,7 @@ def execute(plan: Plan, store: Store, task: Task, step: Step, begin: Callable[[]
 
 def _claimed(plan: Plan, store: Store, task: Task) -> list[Path]:
     """The lock files of a task."""
-    method = next(method for method in plan.methods if method.label == task.label)
+    method = plan.method(task.label)
     if method.score_key is not None:
         return [store.lock_file(method.label, "scores", method.score_key)]
     return [

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -244,3 +248,120 @@ def test_a_run_that_is_going_on_is_not_merged(compute: Any, tmp_path: Path) -> N
         merge_stores([store], Store(tmp_path / "joined"))
     held.release(done=False)
     assert merge_stores([store], Store(tmp_path / "joined")).copied == 2
+
+
+def test_of_two_merges_into_one_folder_the_second_waits_and_finds_that_all_is_there(
+    compute: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = compute("whole")
+    shards = [compute(f"shard {number}", shard=(number, 2))[0] for number in (1, 2)]
+    joined, real = Store(tmp_path / "joined"), shutil.copyfile
+    under_way, waits = threading.Event(), threading.Event()
+
+    def slow(source: Path, target: Path) -> None:
+        real(source, target)
+        if not under_way.is_set():
+            under_way.set()
+            assert waits.wait(30)
+
+    told: list[str] = []
+
+    def say(line: str) -> None:
+        told.append(line)
+        waits.set()
+
+    monkeypatch.setattr(shutil, "copyfile", slow)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(merge_stores, shards, joined)
+        assert under_way.wait(30)
+        second = merge_stores(shards, joined, say, lambda: told.append(table(joined)))
+    assert (first.result().copied, second.copied, second.cells) == (21, 0, 21)
+    assert told == [f"{joined.root}: another merge is at work there; waiting until it has ended", table(whole)]
+    assert not (joined.root / "locks").exists()
+
+
+def test_a_run_that_begins_where_stores_are_being_merged_is_harmed_by_nothing(
+    compute: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = compute("whole")
+    part, _ = compute("part", shard=(1, 2))
+    joined, real = Store(tmp_path / "joined"), shutil.copyfile
+    under_way = threading.Event()
+
+    def slow(source: Path, target: Path) -> None:
+        real(source, target)
+        if not under_way.is_set():
+            under_way.set()
+            while not list(joined.root.glob("cells/epochs/01-*")):  # the run's, which waits for nobody
+                assert not running.done(), running.result()
+                time.sleep(0.01)
+
+    monkeypatch.setattr(shutil, "copyfile", slow)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(lambda: under_way.wait(30) and compute("joined"))
+        merged = merge_stores([part], joined)
+        _, outcome = running.result()
+    assert outcome.failures == []
+    assert outcome.computed + merged.copied == outcome.computed + outcome.reused == 21
+    assert merged.copied > 0
+    assert table(joined) == table(whole)
+    assert not list(joined.root.rglob(".*.tmp"))
+
+
+@pytest.mark.parametrize("label", ["epochs", "numbered"])
+def test_what_a_run_computes_meanwhile_is_left_to_it(
+    label: str, compute: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, _ = compute("part", "epochs", "numbered", repeats=2)
+    joined, real, held = Store(tmp_path / "joined"), shutil.copyfile, []
+    method = next(row for row in part.plans()[-1]["methods"] if row["label"] == label)
+    scores = next(part.root.glob("scores/numbered/*")).name
+    lock = joined.lock_file(label, *(("01", method["keys"]["1"]) if label == "epochs" else ("scores", scores)))
+    half = joined.cell_folder(label, 1, method["keys"]["1"])
+    half = half.with_name(f".{half.name}.0123456789abcdef.tmp")
+
+    def begin(source: Path, target: Path) -> None:
+        real(source, target)
+        if not held:
+            half.mkdir(parents=True)
+            held.append(claim([lock]))
+
+    monkeypatch.setattr(shutil, "copyfile", begin)
+    merged = merge_stores([part], joined)
+    assert half.is_dir()
+    assert merged.unfinished == ({"epochs": [1]} if label == "epochs" else {"numbered": [0, 1]})
+    held[0].release(done=False)
+    monkeypatch.undo()
+    assert merge_stores([part], joined).unfinished == {}
+    assert not half.exists()
+
+
+def test_cells_that_nobody_has_computed_are_told_of(
+    compute: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards = [compute(f"shard {number}", shard=(number, 3))[0] for number in (1, 3)]
+    joined = tmp_path / "joined"
+    assert start(["merge", *(str(store.root) for store in shards), "--output", str(joined)]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "11 of 21 planned cells are finished in none of these runs: epochs repeats 1, 4; "
+        "numbered repeats 0, 1, 2, 3, 4, 5, 6; in_pairs repeats 4, 5; "
+        f"the run's command without --shard, with --output {joined}, computes them"
+    )
+    _, outcome = compute("joined")
+    assert (outcome.computed, outcome.reused) == (11, 10)
+    assert start(["merge", str(shards[0].root), "--output", str(joined)]) == 0
+    assert "planned cells" not in capsys.readouterr().err
+
+
+def test_what_was_planned_with_older_code_is_not_waited_for(
+    compute: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agiqa_bench.execution import planning
+
+    digest = planning.code_digest
+    with monkeypatch.context() as older:
+        older.setattr(planning, "code_digest", lambda cls: replace(digest(cls), sources="f" * 64))
+        compute("one", "epochs", repeats=3, shard=(1, 3))
+    one, _ = compute("one", "epochs", repeats=3)
+    merged = merge_stores([one], Store(tmp_path / "joined"))
+    assert (merged.cells, merged.planned, merged.unfinished) == (4, 3, {})

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from itertools import chain
 from pathlib import Path
 
 import pytest
 
+from agiqa_bench import Method
+from agiqa_bench.cli.console import HarmlessConsole
+from agiqa_bench.cli.plan import show_plan
 from agiqa_bench.errors import ConfigError
 from agiqa_bench.execution.progress import Silent
 from agiqa_bench.execution.request import RunRequest, build_request, parse_shard
 from agiqa_bench.execution.runner import run
 from agiqa_bench.execution.store import Store
-from agiqa_bench.execution.tasks import Task, all_tasks, execute, tasks_of
+from agiqa_bench.execution.tasks import Task, all_tasks, execute, own_tasks, tasks_of
+from agiqa_bench.registry import method_registry
 
 METHODS = ("name_length", "epochs", "odd_history")
 
@@ -56,6 +61,53 @@ def test_shards_are_disjoint_and_together_all_whatever_is_done(plan_of, tmp_path
         plan.find_results(store)
         assert tasks_of(plan) == [task for task in tasks if task not in done]
         assert tasks_of(plan, finished=True) == tasks
+
+
+def test_the_numbers_of_tasks_are_the_same_where_a_method_is_skipped(
+    plan_of, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that lacks a method's package or weights, and has a share in all other methods, as everywhere."""
+    requested = ("name_length", "odd_history", "epochs")
+    here = [plan_of(*requested, repeats=4, shard=(number, 3)) for number in (1, 2, 3)]
+    lacking = {"name_length": "its package is not installed", "odd_history": "its weights are not here"}
+    for name, reason in lacking.items():
+        cls = method_registry().load(name)
+        monkeypatch.setattr(cls, "skip", classmethod(lambda cls, config, context, reason=reason: reason))
+    there = [plan_of(*requested, repeats=4, shard=(number, 3)) for number in (1, 2, 3)]
+    for one, other in zip(here, there, strict=True):
+        assert all_tasks(one) == all_tasks(other)
+        assert own_tasks(one) == own_tasks(other)
+        assert tasks_of(other) == [task for task in tasks_of(one) if task.label == "epochs"]
+        assert tasks_of(other, finished=True) == tasks_of(other)
+    # The first shard is computed where everything is there, the others where it is not: none of "epochs" is lost.
+    computed = [*tasks_of(here[0]), *tasks_of(there[1]), *tasks_of(there[2])]
+    assert sorted(task.repeats for task in computed if task.label == "epochs") == [(0,), (1,), (2,), (3,)]
+    console = HarmlessConsole(file=io.StringIO(), width=200)
+    show_plan(there[1], tmp_path, console)
+    line = "shard 2/3: 3 of 9 tasks are this command's, 1 of them to compute; 2 are of methods that are skipped here"
+    assert line in console.file.getvalue()
+
+
+def test_a_method_that_cannot_be_loaded_here_has_no_numbers(plan_of) -> None:
+    class Broken(Method):
+        name = title = "broken"
+        targets = ("*",)
+        uses_images = False
+
+        @classmethod
+        def skip(cls, config: object, context: object) -> str | None:
+            raise RuntimeError("no such library")
+
+    method_registry().register("broken", Broken, "tests")
+    assert "broken" in plan_of("no-pixel").unusable
+    told = (
+        r"--shard: method 'broken' cannot be planned: RuntimeError: no such library; its tasks cannot be counted here, "
+        r"and the shards of other machines would be others: mend it, or leave it out on all of them \(--methods "
+        r"no-pixel,-broken\)"
+    )
+    with pytest.raises(ConfigError, match=told):
+        plan_of("no-pixel", shard=(1, 2))
+    assert plan_of("no-pixel", "-broken", shard=(1, 2)).unusable == {}
 
 
 class Counts(Silent):

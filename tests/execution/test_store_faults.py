@@ -142,9 +142,10 @@ def test_a_disk_that_is_full_for_what_a_method_keeps_ends_the_run_too(plan_of, t
         return real(path)
 
     plan = plan_of(*methods, repeats=2)
-    with monkeypatch.context() as patch, pytest.raises(StoreError, match="no space left on the device") as caught:
+    with monkeypatch.context() as patch:
         patch.setattr(atomic, "open_beside", full)
-        command(plan, tmp_path / "run")
+        with pytest.raises(StoreError, match="no space left on the device") as caught:
+            command(plan, tmp_path / "run")
     one_line(caught)
     assert not list((tmp_path / "run").rglob("failures/*"))
     assert command(plan, tmp_path / "run") == 2
