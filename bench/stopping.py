@@ -29,6 +29,7 @@ class _Asked:
     def __init__(self) -> None:
         self.unbroken = 0
         self.stop = False
+        self.terminated = False
 
 
 _asked = _Asked()
@@ -57,6 +58,14 @@ def unbroken() -> Iterator[Callable[[], bool]]:
         raise KeyboardInterrupt
 
 
+def was_terminated() -> bool:
+    """Whether the block of `stop_signals` around the caller has heard SIGTERM.
+
+    For who waits in a library that makes a plain KeyboardInterrupt of whatever a handler raises.
+    """
+    return _asked.terminated
+
+
 def _silent(line: str) -> None:
     """Say nothing."""
 
@@ -78,13 +87,11 @@ def stop_signals(say: Callable[[str], None] = _silent) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    told = False
 
     def terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        nonlocal told
-        if told:
+        if _asked.terminated:
             return
-        told = True
+        _asked.terminated = True
         # A pool waits for the tasks that its workers are at, which may take hours.
         for child in multiprocessing.active_children():
             child.terminate()
@@ -97,7 +104,7 @@ def stop_signals(say: Callable[[str], None] = _silent) -> Iterator[None]:
             return
         raise KeyboardInterrupt
 
-    _asked.stop = False
+    _asked.stop = _asked.terminated = False
     before = {
         number: signal.signal(number, handler)
         for number, handler in ((signal.SIGTERM, terminate), (signal.SIGINT, interrupt))
@@ -107,4 +114,4 @@ def stop_signals(say: Callable[[str], None] = _silent) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        _asked.stop = False
+        _asked.stop = _asked.terminated = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -32,7 +33,7 @@ from agiqa_bench.reporting.results import read_results
 from agiqa_bench.stopping import stop_signals
 
 FAULTY = """
-import os, signal, time
+import os, signal, subprocess, time
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,13 @@ class Faulty(Method):
         if asked("dies", self):
             os._exit(9)
         if asked("hangs", self):
-            time.sleep(600)
+            sleeps = f"sleep 600 & echo $! > {{FOLDER}}/sleeper; wait"
+            child = subprocess.Popen(["sh", "-c", sleeps], start_new_session=True)
+            try:
+                child.wait()
+            finally:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
         if os.environ.get("EXAMPLE_NODE") == "doomed":
             (FOLDER / "begun").touch()
             time.sleep(600)
@@ -128,6 +135,20 @@ def table(folder: Path) -> bytes:
     return (folder / "table.csv").read_bytes()
 
 
+def sleeper_has_ended(folder: Path) -> bool:
+    """Whether the process is gone within two seconds that `hangs` starts; one that nobody has waited for is gone."""
+    pid = int((folder / "sleeper").read_text())
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+            if ") Z" in Path(f"/proc/{pid}/stat").read_text():
+                return True
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+        time.sleep(0.02)
+    return False
+
+
 def failures(folder: Path) -> list[tuple[str, str]]:
     files = sorted(folder.glob("failures/*/*.json"))
     return [(file.name[:2], json.loads(file.read_text())["error"]) for file in files]
@@ -181,6 +202,7 @@ def test_a_task_is_begun_three_times_and_what_hangs_is_ended(nodes: Nodes, plan:
     assert lines["repeat 2"] == "took longer than --cell-timeout 20 seconds and was ended; give it more"
     begun = (tmp_path / "log").read_text().split()
     assert begun.count("1") == 3
+    assert sleeper_has_ended(tmp_path)
     for file in ("dies-1", "hangs-2"):
         (tmp_path / file).unlink()
     outcome = ran(plan, tmp_path / "ray", Cluster(nodes.address, None))
@@ -191,12 +213,31 @@ def test_a_task_is_begun_three_times_and_what_hangs_is_ended(nodes: Nodes, plan:
 @pytest.mark.slow
 def test_ctrl_c_waits_for_the_epoch_under_way(nodes: Nodes, plan: Plan, tmp_path: Path) -> None:
     (tmp_path / "driver").write_text(str(os.getpid()))
-    for repeat in range(4):
-        (tmp_path / f"stops-{repeat}").touch()
+    (tmp_path / "stops-0").touch()  # another one's Ctrl-C would be the second
     outcome = ran(plan, tmp_path / "ray", Cluster(nodes.address, None))
     assert outcome.interrupted
     assert not outcome.terminated
     assert (tmp_path / "finished").exists()
+    assert not list((tmp_path / "ray").glob(".*"))
+
+
+@pytest.mark.slow
+def test_sigterm_ends_what_a_method_has_started_in_a_session_of_its_own(
+    nodes: Nodes, plan: Plan, tmp_path: Path
+) -> None:
+    (tmp_path / "hangs-0").touch()
+
+    def stop() -> None:
+        while not (tmp_path / "sleeper").exists():
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stopper = threading.Thread(target=stop, daemon=True)
+    stopper.start()
+    outcome = ran(plan, tmp_path / "ray", Cluster(nodes.address, None))
+    stopper.join()
+    assert outcome.terminated
+    assert sleeper_has_ended(tmp_path)
     assert not list((tmp_path / "ray").glob(".*"))
 
 
@@ -209,15 +250,44 @@ def test_a_node_that_would_compute_something_else_ends_the_run(nodes: Nodes, pla
     assert not (tmp_path / "log").exists(), "nothing was computed"
 
 
-def told(plan: Plan, folder: Path, **changes: Any) -> list[node.Message]:
-    """What a node says to the plan's first task, in this process."""
+def told(plan: Plan, folder: Path, seconds: float | None = None, **changes: Any) -> list[node.Message]:
+    """What a node says to the plan's first task, in this process; the token is `folder`/token-*."""
     store = Store(folder)
     store.prepare()
     token = store.root / f"token-{time.monotonic_ns()}"
     token.touch()
     (task, *_), (method,) = tasks_of(plan), plan.methods
     components = {cell.repeat: cell.components for cell in method.cells if cell.repeat in task.repeats}
-    return list(node.compute(replace(_job(plan, store, token.name, "cpu"), **changes), task, components))
+    job = replace(_job(plan, store, token.name, "cpu"), **changes)
+    return list(node.compute(job, task, components, seconds))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+def test_a_node_ends_a_task_that_is_late_with_all_that_it_has_started(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hangs-0").touch()
+    assert told(plan, tmp_path / "out", 1.0) == ["ready", "late"]
+    assert sleeper_has_ended(tmp_path)
+    monkeypatch.setattr(node, "_LOOK_SECONDS", 0.05)
+    (tmp_path / "sleeper").unlink()
+
+    def end() -> None:
+        while not (tmp_path / "sleeper").exists():
+            time.sleep(0.02)
+        for token in (tmp_path / "out").glob("token-*"):
+            token.unlink()
+
+    driver = threading.Thread(target=end, daemon=True)
+    driver.start()
+    assert told(plan, tmp_path / "out") == ["ready"]
+    driver.join()
+    assert sleeper_has_ended(tmp_path)
+    assert list((tmp_path / "out").glob("failures/*/*")) == []
+    (tmp_path / "hangs-0").unlink()
+    _, result = told(plan, tmp_path / "out", 60.0)
+    assert isinstance(result, node.TaskResult)
+    assert result.computed == 1
 
 
 def test_a_node_without_the_output_folder_says_where_to_put_it(

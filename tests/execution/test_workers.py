@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from agiqa_bench.errors import AgiqaError
 from agiqa_bench.execution.executors import processes
 from agiqa_bench.execution.executors.processes import Processes, threads_of_each
 from agiqa_bench.execution.plan import Plan
@@ -53,6 +54,24 @@ class Mortal(Method):
 
     def predict(self, samples):
         return [len(name) + self.context.repeat for name in samples.names]
+"""
+
+PARTICULAR = """
+from multiprocessing import parent_process
+from pathlib import Path
+
+from agiqa_bench import Dataset
+from agiqa_bench.datasets.table import TableDataset
+
+
+class Particular(Dataset):
+    name = title = summary = licence = "particular"
+    targets = TableDataset(Path({table!r}), annotations_only=True).targets
+
+    def read(self):
+        if parent_process() is not None:
+            raise ZeroDivisionError("not here")
+        return TableDataset(Path({table!r}), annotations_only=True).read()
 """
 
 
@@ -103,6 +122,21 @@ def test_a_worker_that_dies_between_two_cells_of_a_group_leaves_the_first(mortal
     outcome = ran(mortal(3), tmp_path, jobs=1)
     assert trained(tmp_path) == ["[1, 2]"]
     assert (outcome.computed, outcome.reused, outcome.failures) == (2, 1, [])
+    assert failures(tmp_path) == []
+
+
+def test_what_a_plugin_raises_in_workers_alone_ends_the_run_with_that_line(
+    rated_table: Path, fresh_registries: None, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "particular.py"
+    plugin.write_text(PARTICULAR.format(table=str(rated_table)), encoding="utf-8")
+    load_plugin(plugin)
+    request = RunRequest(
+        dataset="particular", methods=("generator_mean",), annotations_only=True, repeats=2, plugins=(plugin,)
+    )
+    line = "^a worker process cannot make the plan again: ZeroDivisionError: not here; mend what raises it, or compute"
+    with pytest.raises(AgiqaError, match=line):
+        ran(make_plan(request), tmp_path)
     assert failures(tmp_path) == []
 
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import logging
+import math
 import os
-import signal
 import sys
-import threading
 import time
-import uuid
-from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections import Counter, deque
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from agiqa_bench import atomic
@@ -24,6 +19,7 @@ from agiqa_bench.errors import AgiqaError, ConfigError
 from agiqa_bench.execution.code_digest import may_use_torch
 from agiqa_bench.execution.executors.model import (
     ATTEMPTS,
+    LAST_WORDS_SECONDS,
     PAUSE_SECONDS,
     Waiting,
     failed,
@@ -32,22 +28,20 @@ from agiqa_bench.execution.executors.model import (
     without_stored,
 )
 from agiqa_bench.execution.executors.node import Job, Message, compute
+from agiqa_bench.execution.executors.ray_session import connected, first_line, import_ray
 from agiqa_bench.execution.plan import Plan
 from agiqa_bench.execution.progress import Watcher
 from agiqa_bench.execution.store import Store
 from agiqa_bench.execution.tasks import Task, TaskResult
 from agiqa_bench.method import Method
 from agiqa_bench.offline import SWITCHES, is_offline
-from agiqa_bench.stopping import Terminated
+from agiqa_bench.stopping import Terminated, was_terminated
 
 _AHEAD = 256
 """So many tasks Ray is given at once: an autoscaler sees that nodes are wanted, and to wait for them stays cheap."""
 
-_OBJECTS_BYTES = 100 * 2**20
-"""Shared memory of a Ray that is started here: what goes through it is a few lines a task."""
-
-_LAST_WORDS_SECONDS = 10.0
-"""How long it is waited for workers that were ended."""
+_REFRESH_SECONDS = 300.0
+"""How often the token is refreshed."""
 
 
 class Cluster:
@@ -79,7 +73,7 @@ class Cluster:
                 f"--ray-address {address}: Ray's client cannot follow tasks; run this command on a node of the "
                 "cluster, with --ray-address auto"
             )
-        _ray()
+        import_ray()
         self._address, self._cell_timeout = address, cell_timeout
 
     def results(self, plan: Plan, store: Store, tasks: list[Task], watcher: Watcher) -> Generator[TaskResult]:
@@ -91,7 +85,7 @@ class Cluster:
             AgiqaError: The cluster cannot be joined, or a node cannot compute what this machine would.
             StoreError: A node cannot see or write the output folder.
         """
-        with _connected(self._address), _termination() as was_terminated, _token(store) as token:
+        with connected(self._address), _token(store) as token:
             work = _Work(plan, store, token, self._cell_timeout)
             watcher.say(work.description)
             try:
@@ -109,10 +103,10 @@ class Cluster:
 
 @dataclass
 class _Running:
-    """A task that Ray has; `attempt` counts from 1."""
+    """A task that Ray has; it is ready once its node has made the plan."""
 
     task: Task
-    attempt: int
+    is_ready: bool = False
     deadline: float | None = None
     is_late: bool = False
 
@@ -120,13 +114,14 @@ class _Running:
 class _Work:
     """One command's tasks on the cluster that this process has joined."""
 
-    def __init__(self, plan: Plan, store: Store, token: str, cell_timeout: float | None) -> None:
-        self._plan, self._store, self._cell_timeout = plan, store, cell_timeout
-        self._ray = _ray()
+    def __init__(self, plan: Plan, store: Store, token: _Token, cell_timeout: float | None) -> None:
+        self._plan, self._store, self._token, self._cell_timeout = plan, store, token, cell_timeout
+        self._ray = import_ray()
         self._nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         self.running: dict[Any, _Running] = {}
+        self._losses: Counter[Task] = Counter()
         self._methods = {method.label: method for method in plan.methods}
-        self._jobs = {device: _job(plan, store, token, device) for device in ("cpu", "cuda:0")}
+        self._jobs = {device: _job(plan, store, token.name, device) for device in ("cpu", "cuda:0")}
         self._compute = self._ray.remote(compute)
         if plan.request.device not in ("auto", "cpu") and not self._largest("GPU"):
             raise ConfigError(f"--device {plan.request.device}: no node of the cluster has a GPU; try --device cpu")
@@ -141,20 +136,20 @@ class _Work:
     def results(self, tasks: list[Task], watcher: Watcher) -> Generator[TaskResult]:
         """How each task ended."""
         waiting = Waiting(tasks, watcher)
-        lost: deque[_Running] = deque()
+        lost: deque[Task] = deque()
         while waiting or lost or self.running:
             while len(self.running) < _AHEAD:
                 if (task := waiting.next()) is not None:
-                    self._begin(_Running(task, 1))
+                    self._begin(task)
                 elif lost:
                     self._begin(lost.popleft())
                 else:
                     break
-            for stream in self._with_news(PAUSE_SECONDS if waiting else None):
+            for stream in self._with_news(PAUSE_SECONDS if waiting else _REFRESH_SECONDS):
                 running = self.running[stream]
                 message = self._news(stream)
                 if message == "ready":
-                    self._set_deadline(running)
+                    self._is_ready(running)
                     watcher.begin(running.task.label, running.task.what)
                     continue
                 del self.running[stream]
@@ -163,10 +158,10 @@ class _Work:
                         waiting.again(running.task)
                     else:
                         yield message
-                elif running.is_late and self._cell_timeout is not None:
+                elif self._cell_timeout is not None and (message == "late" or running.is_late):
                     yield too_slow(self._plan, self._store, running.task, self._cell_timeout)
                 else:
-                    yield from self._after_loss(running, lost)
+                    yield from self._after_loss(running.task, lost)
 
     def interrupt(self) -> None:
         """Let workers finish the epoch that they are at, if they are at one, and wait for that."""
@@ -175,13 +170,17 @@ class _Work:
         self._wait_for_all(None)
 
     def end(self) -> None:
-        """End the workers of what is not finished."""
+        """End what is not finished. Nodes see that the token is gone and clean up; who does not is ended by force."""
+        self._token.remove()
+        for stream, running in self.running.items():
+            if not running.is_ready:
+                self._ray.cancel(stream, force=True)
+        self._wait_for_all(LAST_WORDS_SECONDS)
         for stream in self.running:
             self._ray.cancel(stream, force=True)
-        self._wait_for_all(_LAST_WORDS_SECONDS)
+        self._wait_for_all(LAST_WORDS_SECONDS)
 
-    def _begin(self, running: _Running) -> None:
-        task = running.task
+    def _begin(self, task: Task) -> None:
         method = self._methods[task.label]
         cpus, gpus = self._share(method.cls)
         threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, int(cpus)))
@@ -196,7 +195,8 @@ class _Work:
             runtime_env={"env_vars": {"OMP_NUM_THREADS": threads} | switches},
         )
         components = {cell.repeat: cell.components for cell in method.cells if cell.repeat in task.repeats}
-        self.running[remote.remote(self._jobs["cuda:0" if gpus else "cpu"], task, components)] = running
+        job = self._jobs["cuda:0" if gpus else "cpu"]
+        self.running[remote.remote(job, task, components, self._seconds(task))] = _Running(task)
 
     def _share(self, cls: type[Method]) -> tuple[float, float]:
         """CPUs and GPUs that a task of a method asks for: what no node has would be waited for in vain."""
@@ -207,18 +207,22 @@ class _Work:
     def _largest(self, resource: str) -> float:
         return max((node.get(resource, 0) for node in self._nodes), default=0)
 
-    def _set_deadline(self, running: _Running) -> None:
-        if self._cell_timeout is not None:
-            running.deadline = time.monotonic() + seconds_for(self._plan, running.task, self._cell_timeout)
+    def _seconds(self, task: Task) -> float | None:
+        return None if self._cell_timeout is None else seconds_for(self._plan, task, self._cell_timeout)
 
-    def _with_news(self, seconds: float | None) -> list[Any]:
+    def _is_ready(self, running: _Running) -> None:
+        running.is_ready = True
+        seconds = self._seconds(running.task)
+        if seconds is not None:  # its node ends it then; if it cannot, it is ended from here
+            running.deadline = time.monotonic() + seconds + LAST_WORDS_SECONDS
+
+    def _with_news(self, seconds: float) -> list[Any]:
         """The tasks that have something to say; waits for one, or at most so many seconds. Ends those that are late."""
+        self._token.refresh()
         deadlines = [running.deadline for running in self.running.values() if running.deadline is not None]
-        limits = [] if seconds is None else [seconds]
-        limits += [max(0.0, deadline - time.monotonic()) for deadline in deadlines]
-        limit = min(limits, default=None)
+        limit = min([seconds, *(max(0.0, deadline - time.monotonic()) for deadline in deadlines)])
         if not self.running:
-            time.sleep(limit or 0.0)
+            time.sleep(limit)
             return []
         heard, _ = self._ray.wait(list(self.running), num_returns=1, timeout=limit)
         for stream, running in self.running.items():
@@ -248,19 +252,21 @@ class _Work:
             cause = " ".join(f"{type(error.cause).__name__}: {error.cause}".split())
             raise AgiqaError(f"a node of the cluster cannot compute what this machine can: {cause}") from error
         except errors.RayError as error:
-            raise AgiqaError(f"Ray: {_first_line(error)}") from error
+            raise AgiqaError(f"Ray: {first_line(error)}") from error
         if isinstance(message, AgiqaError):
             raise message
         return message
 
-    def _after_loss(self, running: _Running, lost: deque[_Running]) -> Iterator[TaskResult]:
-        stored, left = without_stored(self._plan, self._store, running.task)
+    def _after_loss(self, task: Task, lost: deque[Task]) -> Iterator[TaskResult]:
+        losses = self._losses.pop(task, 0) + 1
+        stored, left = without_stored(self._plan, self._store, task)
         if stored is not None:
             yield stored
         if left is None:
             return
-        if running.attempt < ATTEMPTS:
-            lost.append(_Running(left, running.attempt + 1))
+        if losses < ATTEMPTS:
+            self._losses[left] = losses
+            lost.append(left)
             return
         remedy = "try a smaller --batch-size, or larger num_cpus of the method, so that fewer share a node"
         line = f"its worker or node was lost {ATTEMPTS} times (out of memory?): {remedy}"
@@ -269,13 +275,13 @@ class _Work:
     def _wait_for_all(self, seconds: float | None) -> None:
         deadline = None if seconds is None else time.monotonic() + seconds
         while self.running and (deadline is None or time.monotonic() < deadline):
+            self._token.refresh()
             for stream in self._ray.wait(list(self.running), num_returns=1, timeout=PAUSE_SECONDS)[0]:
                 message = None
                 with suppress(AgiqaError):  # the run has ended already; what was stored is found by the next
                     message = self._news(stream)
                 if message != "ready":
                     del self.running[stream]
-        self.running.clear()
 
 
 def _job(plan: Plan, store: Store, token: str, device: str) -> Job:
@@ -293,104 +299,48 @@ def _job(plan: Plan, store: Store, token: str, device: str) -> Job:
     )
 
 
-def _ray() -> Any:
-    """Ray, told not to report its use to its makers.
+class _Token:
+    """A file in the store that tells nodes that they see this folder, and that the command is not over."""
 
-    Raises:
-        ConfigError: It is not installed.
-    """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    try:
-        return importlib.import_module("ray")
-    except ImportError as error:
-        raise ConfigError(f"--executor ray: {error}; install it with: pip install 'agiqa-bench[ray]'") from error
+    def __init__(self, store: Store) -> None:
+        """Write it.
 
+        Raises:
+            StoreError: The file system refuses.
+        """
+        path = store.root / "ray"
+        try:
+            # The name of something half-written: if this process is killed, a later one clears it away.
+            descriptor, self._file = atomic.open_beside(path)
+        except OSError as error:
+            raise atomic.explain(error, path) from error
+        os.close(descriptor)
+        self._refreshed = time.monotonic()
 
-@contextmanager
-def _connected(address: str | None) -> Iterator[None]:
-    """Be part of a cluster in the block: the one of this process if it is in one, else the one at `address`.
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        return self._file.name
 
-    Raises:
-        ConfigError: It cannot be joined, or Ray cannot be started.
-    """
-    ray = _ray()
-    if ray.is_initialized():
-        yield
-        return
-    own = {} if address else {"include_dashboard": False, "object_store_memory": _OBJECTS_BYTES}
-    try:
-        with _handlers_kept():
-            ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (ray.exceptions.RayError, OSError, RuntimeError, ValueError, AssertionError) as error:
-        ray.shutdown()
-        where = "Ray cannot be started on this machine" if address is None else f"--ray-address {address}"
-        raise ConfigError(f"{where}: {_first_line(error)}; see 'ray status'") from error
-    try:
-        with _without_bulletins():
-            yield
-    finally:
-        ray.shutdown()
+    def refresh(self) -> None:
+        """Keep it young: what looks half-written and is old is cleared away by other commands."""
+        if time.monotonic() - self._refreshed >= _REFRESH_SECONDS:
+            with suppress(OSError):  # what is wrong with the folder is found by who writes there
+                self._file.touch()
+            self._refreshed = time.monotonic()
+
+    def remove(self) -> None:
+        """Tell nodes that the command is over."""
+        self._refreshed = math.inf
+        with suppress(OSError):  # they are ended by force then
+            self._file.unlink(missing_ok=True)
 
 
 @contextmanager
-def _handlers_kept() -> Iterator[None]:
-    """Keep the handler of SIGTERM, in place of which Ray puts one that ends the process at once."""
-    before = signal.getsignal(signal.SIGTERM)
+def _token(store: Store) -> Iterator[_Token]:
+    """A token that is there for the block, at most."""
+    token = _Token(store)
     try:
-        yield
+        yield token
     finally:
-        if threading.current_thread() is threading.main_thread() and before is not None:
-            signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _termination() -> Iterator[Callable[[], bool]]:
-    """Notice SIGTERM in the block: while Ray waits, it makes a plain KeyboardInterrupt of what a handler raises."""
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    told = threading.Event()
-    before = signal.getsignal(signal.SIGTERM)
-
-    def terminate(number: int, frame: FrameType | None) -> None:
-        told.set()
-        if callable(before):
-            before(number, frame)
-        raise Terminated
-
-    signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield told.is_set
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
-
-
-@contextmanager
-def _without_bulletins() -> Iterator[None]:
-    """Keep what Ray's daemons report of lost workers, a page each, out of the view; Ray has no switch for it."""
-    internals: Any = importlib.import_module("ray._private.worker")
-    shown = getattr(internals, "print_to_stdstream", None)
-    if shown is None:
-        yield
-        return
-    internals.print_to_stdstream = lambda *data, **options: None  # noqa: ARG005
-    try:
-        yield
-    finally:
-        internals.print_to_stdstream = shown
-
-
-@contextmanager
-def _token(store: Store) -> Iterator[str]:
-    """Name of a file in the store by which a node knows that it sees this folder, and not another of the same name."""
-    # The name of something half-written: if this process is killed, a later one clears it away.
-    file = store.root / f".ray-{uuid.uuid4().hex}.tmp"
-    atomic.write_bytes(file, b"")
-    try:
-        yield file.name
-    finally:
-        file.unlink(missing_ok=True)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+        token.remove()

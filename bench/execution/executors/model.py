@@ -19,6 +19,13 @@ ATTEMPTS = 3
 PAUSE_SECONDS = 1.0
 """Time after which a task that another command is at is looked at again."""
 
+LAST_WORDS_SECONDS = 10.0
+"""How long a process that was told to end may clean up."""
+
+
+def nobody(done: int, total: int, what: str) -> None:
+    """A `Step` for workers: nobody can see the steps of several tasks at once."""
+
 
 class Executor(Protocol):
     """Computes tasks somewhere."""

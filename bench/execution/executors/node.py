@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import Any, Literal
 
 from agiqa_bench.data.roots import data_root
 from agiqa_bench.errors import AgiqaError, ConfigError, DataNotFoundError, StoreError
+from agiqa_bench.execution.executors.model import nobody
 from agiqa_bench.execution.keys import changed_components
 from agiqa_bench.execution.plan import Plan
 from agiqa_bench.execution.planning import make_plan
@@ -26,13 +29,16 @@ from agiqa_bench.execution.request import RunRequest
 from agiqa_bench.execution.store import Store
 from agiqa_bench.execution.tasks import Task, TaskResult, execute
 from agiqa_bench.plugins import load_plugin
-from agiqa_bench.stopping import stop_signals
+from agiqa_bench.stopping import Terminated, stop_signals
 
-Message = Literal["ready"] | TaskResult | AgiqaError
-"""What a node says: that it begins with a task, how that ended, or why no run can go on."""
+Message = Literal["ready", "late"] | TaskResult | AgiqaError
+"""What a node says: that it begins with a task, that it took too long, how it ended, or why no run can go on."""
 
 _VISIBLE_SECONDS = 10.0
 """After so long at the latest, a network file system shows a new file to every node."""
+
+_LOOK_SECONDS = 1.0
+"""How often a node looks whether the command that it computes for is over."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,8 @@ class Job:
     """One command's work, as every node is told of it.
 
     Attributes:
-        token: Name of a file in the output folder that this command alone has written; jobs are told apart by it.
+        token: Name of a file in the output folder that this command alone has written, and removes to end what is
+            under way; jobs are told apart by it.
         device: torch device string of the tasks.
         request: What the command was asked for.
         output: The output folder, absolute.
@@ -60,32 +67,92 @@ class Job:
     argv: tuple[str, ...] = field(compare=False)
 
 
-def compute(job: Job, task: Task, components: Mapping[int, Mapping[str, Any]]) -> Iterator[Message]:
+def compute(
+    job: Job, task: Task, components: Mapping[int, Mapping[str, Any]], seconds: float | None = None
+) -> Iterator[Message]:
     """Compute a task and store its cells; an interrupt lets the epoch under way be finished and written down.
+
+    When the task's time or the command is over, it ends as on SIGTERM, so that the method ends what it has started.
 
     Args:
         job: What the task is part of.
         task: The task.
         components: Of each of its cells' keys, by repeat, as the command has them: data, code and libraries that
             differ here would give other results under the same name.
+        seconds: How long it may take once the plan is made; None means as long as it likes.
 
     Yields:
-        "ready" once the plan is made and the images are decoded, then how the task ended; or, in place of either, an
-        error that names this node.
+        "ready" once the plan is made and the images are decoded, then how the task ended, "late" if that was for want
+        of time, and nothing if the command is over; or, in place of either, an error that names this node.
     """
+    end = _End(job.output / job.token, seconds)
     try:
         plan = _agreeing_plan(job, task, components)
         yield "ready"
-        with stop_signals():
-            result = execute(plan, Store(job.output), task, _nobody)
+        with stop_signals(), end.awaited():
+            result = execute(plan, Store(job.output), task, nobody)
         yield result
+    except Terminated:
+        if end.reason is None:
+            raise
+        if end.reason == "late":
+            yield "late"
     except AgiqaError as error:
         line = f"node {platform.node()}: {error}"
         yield StoreError(line) if isinstance(error, StoreError) else AgiqaError(line)
 
 
-def _nobody(done: int, total: int, what: str) -> None:
-    """Nobody can see the steps of several tasks at once."""
+class _End:
+    """The end of a task that is not its own.
+
+    Whoever brought the task could only kill this process, and what a method has started in a session of its own would
+    live on.
+
+    Attributes:
+        reason: "late" if its time is over, "over" if the command is, None while neither was found.
+    """
+
+    def __init__(self, token: Path, seconds: float | None) -> None:
+        self._token, self._seconds = token, seconds
+        self.reason: Literal["late", "over"] | None = None
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """Send SIGTERM to the main thread, once, if the end comes while the block is computed."""
+        main = threading.main_thread().ident
+        if not hasattr(signal, "pthread_kill") or main is None:
+            yield
+            return
+        done = threading.Event()
+
+        def wait() -> None:
+            deadline = None if self._seconds is None else time.monotonic() + self._seconds
+            while self.reason is None:
+                left = _LOOK_SECONDS if deadline is None else min(_LOOK_SECONDS, deadline - time.monotonic())
+                if done.wait(max(0.0, left)):
+                    return
+                self.reason = self._found(deadline)
+            signal.pthread_kill(main, signal.SIGTERM)
+
+        waiting = threading.Thread(target=wait, daemon=True)
+        waiting.start()
+        try:
+            yield
+        finally:
+            done.set()
+            waiting.join()  # whoever has SIGTERM after this block would take it for himself
+
+    def _found(self, deadline: float | None) -> Literal["late", "over"] | None:
+        if deadline is not None and time.monotonic() >= deadline:
+            return "late"
+        try:
+            # Unlike a look at its name, opening a file asks a network's server whether it is still there.
+            self._token.open("rb").close()
+        except FileNotFoundError:
+            return "over"
+        except OSError:
+            return None  # what is wrong with the folder is found by who writes there
+        return None
 
 
 def _agreeing_plan(job: Job, task: Task, components: Mapping[int, Mapping[str, Any]]) -> Plan:
@@ -100,19 +167,18 @@ def _agreeing_plan(job: Job, task: Task, components: Mapping[int, Mapping[str, A
     _prepare(job)
     asked = job.request.data_root
     roots = [data_root(asked)] if asked is not None else []
-    problem: AgiqaError | None = None
+    problems: list[AgiqaError] = []
     for root in dict.fromkeys([*roots, data_root(), job.data_root]):
         try:
             plan = _plan(job, root)
             _check(plan, task, components)
         except (DataNotFoundError, _DiffersError) as error:
-            problem = problem or error
+            problems.append(error)
             continue
         if next(method for method in plan.methods if method.label == task.label).cls.uses_images:
             plan.decode_images()
         return plan
-    assert problem is not None
-    raise problem
+    raise problems[0]
 
 
 class _DiffersError(ConfigError):

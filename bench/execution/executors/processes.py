@@ -10,13 +10,14 @@ from functools import partial
 from agiqa_bench.data.parallel import default_workers
 from agiqa_bench.execution.executors.model import (
     ATTEMPTS,
+    LAST_WORDS_SECONDS,
     Waiting,
     failed,
     seconds_for,
     too_slow,
     without_stored,
 )
-from agiqa_bench.execution.executors.worker import LAST_WORDS_SECONDS, Worker
+from agiqa_bench.execution.executors.worker import Worker
 from agiqa_bench.execution.plan import Plan
 from agiqa_bench.execution.progress import Watcher
 from agiqa_bench.execution.store import Store

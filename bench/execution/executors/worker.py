@@ -16,18 +16,17 @@ from pathlib import Path
 from typing import Literal
 
 from agiqa_bench.errors import AgiqaError, StoreError
-from agiqa_bench.execution.executors.model import PAUSE_SECONDS
+from agiqa_bench.execution.executors.model import PAUSE_SECONDS, nobody
+from agiqa_bench.execution.failures import failure_line
+from agiqa_bench.execution.plan import Plan
 from agiqa_bench.execution.planning import make_plan
 from agiqa_bench.execution.request import RunRequest
 from agiqa_bench.execution.store import Store
 from agiqa_bench.execution.tasks import Task, TaskResult, execute
 from agiqa_bench.stopping import EXIT_CODE, stop_signals
 
-LAST_WORDS_SECONDS = 10.0
-"""How long a process that was told to end may clean up."""
-
 _ORPHANS_SECONDS = 2.0
-"""The same for a worker whose parent was killed: the next command is waiting for its cell."""
+"""How long a worker whose parent was killed may clean up: the next command is waiting for its cell."""
 
 _Message = Literal["ready", "begun"] | TaskResult | AgiqaError
 """What a worker says: that it has made the plan, that its task is its own, how that ended, or why no run can go on."""
@@ -183,15 +182,8 @@ def _work(connection: Connection, request: RunRequest, root: Path, threads: int 
 
 
 def _work_off(connection: Connection, request: RunRequest, store: Store) -> None:
-    from agiqa_bench.plugins import load_plugin
-
-    def nobody(done: int, total: int, what: str) -> None:
-        """Nobody can see the steps of several tasks at once."""
-
     try:
-        for plugin in request.plugins:
-            load_plugin(plugin)
-        plan = make_plan(request)
+        plan = _plan(request)
         connection.send("ready")
         while (task := _next_task(connection)) is not None:
             connection.send(execute(plan, store, task, nobody, lambda: connection.send("begun")))
@@ -200,6 +192,25 @@ def _work_off(connection: Connection, request: RunRequest, store: Store) -> None
         connection.send(StoreError(str(error)) if isinstance(error, StoreError) else AgiqaError(str(error)))
     except BrokenPipeError:
         return  # the parent is gone, and this process will be
+
+
+def _plan(request: RunRequest) -> Plan:
+    """The plan that the parent has made.
+
+    Raises:
+        AgiqaError: It cannot be made here; whatever a plugin raises, it would raise in the next worker too.
+    """
+    from agiqa_bench.plugins import load_plugin
+
+    try:
+        for plugin in request.plugins:
+            load_plugin(plugin)
+        return make_plan(request)
+    except AgiqaError:
+        raise
+    except Exception as error:
+        line = f"a worker process cannot make the plan again: {failure_line(error)}"
+        raise AgiqaError(f"{line}; mend what raises it, or compute in one process (--jobs 1)") from error
 
 
 def _next_task(connection: Connection) -> Task | None:
