@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from agiqa_bench.execution.executors import cluster, model
+from agiqa_bench.errors import ConfigError
+from agiqa_bench.execution.executors import cluster, model, ray_session
 from agiqa_bench.execution.plan import Plan
 from agiqa_bench.execution.progress import Silent
 from agiqa_bench.execution.store import Store
@@ -200,3 +203,23 @@ def test_the_token_of_a_long_run_stays_young(results: Any, monkeypatch: pytest.M
     assert looks == [1] * 6
     assert set(ray.waits) == {0.0}, "the driver wakes up in time"
     assert not tokens(tmp_path)
+
+
+def test_an_address_where_nobody_listens_is_told_before_ray_tries_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    ray = SimpleNamespace(is_initialized=lambda: False, init=lambda address, **options: asked.append(address),
+                          shutdown=lambda: None, exceptions=SimpleNamespace(RayError=RuntimeError))  # fmt: skip
+    monkeypatch.setattr(ray_session, "import_ray", lambda: ray)
+    monkeypatch.setattr(ray_session, "_without_bulletins", nullcontext)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with ray_session.connected(address):
+            assert asked == [address]
+    with (
+        pytest.raises(ConfigError, match=rf"^--ray-address {address}: nothing answers there \(Connection refused\); "),
+        ray_session.connected(address),
+    ):
+        pass
+    assert asked == [address]
+    with ray_session.connected("auto"):
+        assert asked == [address, "auto"]

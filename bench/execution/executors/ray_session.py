@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from agiqa_bench.errors import ConfigError
 
 _OBJECTS_BYTES = 100 * 2**20
 """Shared memory of a Ray that is started here: what goes through it is a few lines a task."""
+
+_CONNECT_SECONDS = 10.0
+"""How long the address of a cluster may take to answer."""
 
 
 def import_ray() -> Any:
@@ -44,6 +48,8 @@ def connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    if address is not None:
+        _refuse_if_nobody_listens(address)
     own = {} if address else {"include_dashboard": False, "object_store_memory": _OBJECTS_BYTES}
     try:
         with _handlers_kept():
@@ -51,12 +57,27 @@ def connected(address: str | None) -> Iterator[None]:
     except (ray.exceptions.RayError, OSError, RuntimeError, ValueError, AssertionError) as error:
         ray.shutdown()
         where = "Ray cannot be started on this machine" if address is None else f"--ray-address {address}"
-        raise ConfigError(f"{where}: {first_line(error)}; see 'ray status'") from error
+        token = "" if address is None else "; a cluster that wants a token must have given it to this user, too"
+        raise ConfigError(f"{where}: {first_line(error)}; see 'ray status'{token}") from error
     try:
         with _without_bulletins():
             yield
     finally:
         ray.shutdown()
+
+
+def _refuse_if_nobody_listens(address: str) -> None:
+    """Say at once what Ray would try for minutes, in many lines; other kinds of addresses are left to Ray."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ConfigError(
+            f"--ray-address {address}: nothing answers there ({error.strerror or error}); 'ray status' on a node of "
+            "the cluster tells its address, and --ray-address auto finds it there"
+        ) from error
 
 
 @contextmanager
