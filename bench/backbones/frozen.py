@@ -109,7 +109,7 @@ def stored_features(clip: ClipBackbone, images: Images, view: View, context: Con
         [version(library) for library in ("torch", "torchvision", "open_clip_torch", "Pillow")],
     )
     name = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
-    file = everything.folder / "features" / f"clip-{name}.npy"
+    file = everything.folder / "features" / f"clip-{name}.array"
     return stored_array(file, lambda: encode(clip, everything, view, context, method))
 
 

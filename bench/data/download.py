@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from agiqa_bench.atomic import explain, write_json
 from agiqa_bench.data.archive import archive_stem, is_archive, unpack
 from agiqa_bench.data.dataset import Dataset, Source
 from agiqa_bench.data.fetch import Progress, fetch, refuse_web_page
+from agiqa_bench.data.folder_lock import folder_lock
 from agiqa_bench.errors import DownloadError
 from agiqa_bench.offline import VARIABLES, is_offline
 
@@ -35,7 +37,7 @@ def download(
     Sources that name the same `content` stand in for each other: the next is tried when one cannot be reached. The
     SHA-256 of each file is recorded in `.agiqa-sources.json` when it is first seen and compared ever after. A file
     that was put there by hand under its own name is taken as if it had been downloaded. Archives are unpacked beside
-    themselves and kept.
+    themselves and kept. Of several downloads of one data set at once, one fetches, and the others wait for it.
 
     Args:
         dataset: The data set; its `name` and `sources` are used.
@@ -50,18 +52,35 @@ def download(
         DownloadError: A source cannot be reached, must not be (`agiqa_bench.offline`), or its file is not the one that
             was recorded; the line holds the manual steps.
         ArchiveError: An archive is damaged or would write outside its folder.
-        StoreError: The folder cannot be written.
+        StoreError: The folder cannot be written, or its file system has no locks.
     """
     folder = root / dataset.name
     if not dataset.sources:
         raise DownloadError(f"data set '{dataset.name}' has no source to download from; see `datasets info`")
+    contents = [list(sources) for _, sources in groupby(dataset.sources, key=lambda source: source.content)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for _, alternatives in groupby(dataset.sources, key=lambda source: source.content):
-            _first_that_works(list(alternatives), folder, dataset.name, say, progress)
+        with _alone(contents, folder, dataset.name, say):
+            for sources in contents:
+                _first_that_works(sources, folder, dataset.name, say, progress)
     except OSError as error:
         raise explain(error, folder) from error
     return folder
+
+
+def _alone(contents: list[list[Source]], folder: Path, name: str, say: Say) -> AbstractContextManager[None]:
+    """The lock on fetching and recording."""
+    if all(any(_is_finished(source, folder) for source in sources) for sources in contents):
+        return nullcontext()  # nothing will be written, and perhaps nothing can be
+    return folder_lock(
+        folder / RECORD,
+        "download to another with --data-root and move the folder here",
+        lambda: say(f"{name}: waiting for another download into {folder}"),
+    )
+
+
+def _is_finished(source: Source, folder: Path) -> bool:
+    return local_path(source, folder).exists() and _recorded(folder, source) is not None
 
 
 def _first_that_works(sources: list[Source], folder: Path, name: str, say: Say, progress: Progress) -> None:

@@ -29,7 +29,8 @@ _HTML = (b"<!doctype html", b"<html")
 def fetch(source: Source, target: Path, progress: Progress) -> None:
     """Fetch `source` to `target`: a file, or a folder for a whole Hugging Face repository.
 
-    What was fetched before a cut is kept beside `target` and taken up again by the next call.
+    What was fetched before a cut is kept beside `target` and taken up again by the next call. Two calls for one target
+    must not run at once: `agiqa_bench.data.download` holds a lock.
 
     Raises:
         DownloadError: The source cannot be reached, ended early, or sent a web page or far more bytes than were

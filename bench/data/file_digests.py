@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from agiqa_bench import atomic
 from agiqa_bench.data.parallel import map_in_order
 from agiqa_bench.errors import BadImageError, StoreError
+from agiqa_bench.sealed import unseal, write_sealed
+
+_log = logging.getLogger(__name__)
 
 
 class FileContent(NamedTuple):
@@ -45,7 +48,8 @@ class FileContent(NamedTuple):
         return content if not self.remembered or hashlib.sha256(content).hexdigest() == self.digest else None
 
 
-_Known = dict[str, FileContent]
+_UNKNOWN = FileContent(-1, -1)
+"""What no file is like."""
 
 
 def file_digests(
@@ -53,6 +57,8 @@ def file_digests(
     memory: Path,
     workers: int,
     progress: Callable[[int, int, str], None],
+    *,
+    anew: bool = False,
 ) -> tuple[dict[str, FileContent], list[BadImageError]]:
     """Hash files in parallel.
 
@@ -61,14 +67,15 @@ def file_digests(
         memory: Folder in which digests are remembered.
         workers: Number of threads.
         progress: Called with (done, total, what); only if something must be read.
+        anew: Read every file, whatever is remembered.
 
     Returns:
         Size, time of change and digest of each file that can be read, in the order of `paths`, and why each other one
         cannot.
     """
     note = memory / f"{hashlib.sha256(json.dumps(list(paths)).encode()).hexdigest()}.json"
-    known = _recall(note)
-    facts: _Known = {}
+    known = {} if anew else _recall(note, paths)
+    facts: dict[str, FileContent] = {}
     bad: list[BadImageError] = []
     unread: list[str] = []
     for path in paths:
@@ -96,7 +103,7 @@ def file_digests(
     if unread:
         # A digest that cannot be remembered (a read-only cache) is only computed again.
         with contextlib.suppress(StoreError):
-            atomic.write_json(note, {path: fact[:3] for path, fact in facts.items()})
+            write_sealed(note, {"files": [facts.get(path, _UNKNOWN)[:3] for path in paths]})
     return facts, bad
 
 
@@ -112,13 +119,15 @@ def _hash(path: str) -> str | BadImageError:
         return _unreadable(path, error)
 
 
-def _recall(note: Path) -> _Known:
-    """Read a note; a damaged or absent one is empty, which only costs reading the files."""
+def _recall(note: Path, paths: Sequence[str]) -> dict[str, FileContent]:
+    """What a note says of its files; nothing if it is damaged or absent, which only costs reading them."""
     try:
-        content = json.loads(note.read_text(encoding="utf-8"))
-        return {
-            str(path): FileContent(int(size), int(changed), str(digest), remembered=True)
-            for path, (size, changed, digest) in content.items()
-        }
-    except (OSError, ValueError, TypeError, AttributeError):
+        content = note.read_bytes()
+    except OSError:
         return {}
+    record, fault = unseal(content)
+    if record is None:
+        _log.warning("%s %s; the files that it tells of are read again", note, fault)
+        return {}
+    facts = zip(paths, record["files"], strict=True)
+    return {path: FileContent(size, changed, digest, True) for path, (size, changed, digest) in facts}

@@ -10,10 +10,12 @@ Methods meet it as `samples.images`:
 from __future__ import annotations
 
 import hashlib
+import logging
 import operator
-from collections.abc import Callable, Generator, Iterable, Sequence
+import shutil
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import overload
 
@@ -21,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import PIL
 
+from agiqa_bench import atomic
 from agiqa_bench.data import images as decoding
 from agiqa_bench.data import pixel_store, resizing
 from agiqa_bench.data.file_digests import FileContent, file_digests
@@ -34,6 +37,8 @@ from agiqa_bench.errors import BadImageError, StoreError
 Progress = Callable[[int, int, str], None]
 Pixels = npt.NDArray[np.uint8]
 
+_log = logging.getLogger(__name__)
+
 _NAMED = 3
 """How many bad images a message names."""
 
@@ -43,8 +48,8 @@ class ImageCache:
 
     The store is found by the content of the files, the decoding policy, the code behind it and Pillow's version, so a
     changed file can never meet old pixels, nor mended code the pixels of a mistake, and copies of a data set share one
-    store. Files of equal content are decoded once. A damaged store is built again. Several processes may use one cache
-    at once: one builds, the others wait for it.
+    store. Files of equal content are decoded once. A damaged store is told of and built again. Several processes may
+    use one cache at once: one builds, the others wait for it.
     """
 
     def __init__(
@@ -95,11 +100,21 @@ class ImageCache:
     def store(self) -> PixelStore:
         """The decoded images, one per distinct content, decoded now if they are not on disk yet.
 
+        Whether each pixel is as it was written is not looked at again: see `prove`.
+
         Raises:
             BadImageError: One or more images cannot be decoded; all are counted, the first are named.
             StoreError: The cache folder cannot be written.
         """
         return self._stored(self._key, self._decoded)
+
+    def prove(self) -> None:
+        """Look at every byte of the store, and decode again what is damaged; once for all processes of a run.
+
+        Raises:
+            BadImageError, StoreError: As `store`.
+        """
+        self.store = self._stored(self._key, self._decoded, proven=True)
 
     @cached_property
     def entries(self) -> npt.NDArray[np.int64]:
@@ -110,21 +125,29 @@ class ImageCache:
         return np.asarray([numbers[contents[path].digest] for path in self._paths], dtype=np.int64)
 
     def resized(self, resizing: Resizing) -> PixelStore:
-        """All images of the store resized to one size; computed once, kept on disk, opened once.
+        """All images of the store resized to one size; computed once, kept on disk, opened and proven once.
 
         Raises:
             BadImageError, StoreError: As `store`.
             ConfigError: The images are not square, and `resizing` does not make them so.
         """
         if resizing not in self._resized:
-            self._resized[resizing] = self._stored(f"{self._key}-{resizing.tag}", lambda: self._applied(resizing))
+            name = f"{self._key}-{resizing.tag}"
+            self._resized[resizing] = self._stored(name, lambda: self._applied(resizing), proven=True)
         return self._resized[resizing]
 
     @cached_property
     def _read(self) -> tuple[dict[str, FileContent], list[BadImageError]]:
         """What is known of the content of every file that can be read, and why the others cannot."""
-        paths = list(dict.fromkeys(self._paths))
-        return file_digests(paths, self.folder / "digests", self._workers, self._progress)
+        digests = partial(
+            file_digests, list(dict.fromkeys(self._paths)), self.folder / "digests", self._workers, self._progress
+        )
+        contents, bad = digests()
+        remembers = any(content.remembered for content in contents.values())
+        if remembers and not self._place(_key_of(contents)).exists():
+            # A file can change behind its size and time. All are to be read now, so none is taken for what it was.
+            return digests(anew=True)
+        return contents, bad
 
     @property
     def paths(self) -> list[str]:
@@ -150,22 +173,46 @@ class ImageCache:
 
     @property
     def _key(self) -> str:
-        return _sha256([decoding.POLICY, _code_digest(), PIL.__version__, *self._sources])
+        return _key_of(self._read[0])
 
-    def _stored(self, name: str, images: Callable[[], Generator[Pixels, None, None]]) -> PixelStore:
-        """The store called `name`, written from `images` if it is not there or damaged."""
-        folder = self.folder / "images" / name
+    def _place(self, name: str) -> Path:
+        return self.folder / "images" / name
+
+    def _stored(
+        self, name: str, images: Callable[[], Generator[Pixels, None, None]], *, proven: bool = False
+    ) -> PixelStore:
+        """The store called `name`, written from `images` if it is not there or damaged.
+
+        Args:
+            name: Of its folder.
+            images: Gives them, if they are needed.
+            proven: Whether to look at every byte of what is there.
+        """
+        folder = self._place(name)
         # With an unreadable file there is no store; going on finds the undecodable ones too, for one full message.
-        store = None if self._read[1] else open_store(folder)
+        is_complete = not self._read[1]
+        store = self._opened(folder, proven) if is_complete else None
         if store is None:
             with folder_lock(folder):
-                store = None if self._read[1] else open_store(folder)
+                store = self._opened(folder, proven) if is_complete else None
                 if store is None:
+                    if is_complete and folder.exists():
+                        _throw_away(folder)
                     with closing(images()) as produced:  # else a failed one would hold its threads and memory
                         write_store(folder, produced)
                     store = open_store(folder)
         if store is None:
             raise StoreError(f"the image cache {folder} was damaged as it was written; type the same command again")
+        return store
+
+    def _opened(self, folder: Path, proven: bool) -> PixelStore | None:
+        store = open_store(folder)
+        if store is None or not proven:
+            return store
+        for done, (_, is_whole) in enumerate(map_in_order(store.is_whole, range(len(store)), self._workers), start=1):
+            if not is_whole:
+                return None
+            self._progress(done, len(store), "checking decoded images")
         return store
 
     def _decoded(self) -> Generator[Pixels, None, None]:
@@ -357,6 +404,20 @@ def _decode(source: tuple[str, FileContent]) -> Pixels | BadImageError:
         return error
     except OSError as error:
         return BadImageError(f"cannot read {path}: {error.strerror or error}")
+
+
+def _throw_away(folder: Path) -> None:
+    _log.warning("%s is not as it was written; its images are made again", folder)
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise atomic.explain(error, folder) from error
+
+
+def _key_of(contents: Mapping[str, FileContent]) -> str:
+    """Name of the store of files' images, whatever the files are called."""
+    distinct = dict.fromkeys(content.digest for content in contents.values())
+    return _sha256([decoding.POLICY, _code_digest(), PIL.__version__, *distinct])
 
 
 def _code_digest() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -21,8 +22,8 @@ _MOST_LIST = 2**20
 _MOST_ROWS = 2**20
 """Of a sheet; a row's number may claim more, and all those before it would be gone through."""
 
-_MARKER = b"<!DOCTYPE"
-"""What no file of a workbook holds, and what entities are declared in."""
+_BLOCK = 2**20
+"""Bytes of a file that are looked at in one go."""
 
 
 def read_sheet(path: Path, most: int) -> Iterator[list[Any]]:
@@ -86,15 +87,27 @@ def _check_archive(path: Path, most: int) -> None:
         raise DataError(f"table {path} has a password; save it without one")
     with zipfile.ZipFile(path) as file:
         for entry in entries:
-            if entry.filename.lower().endswith((".xml", ".rels")) and _declares_entities(file, entry):
-                raise DataError(f"table {path} is no workbook: {entry.filename} declares entities; save it as .csv")
+            _refuse_entities(path, file, entry)
 
 
-def _declares_entities(file: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
-    """Whether a file of the archive begins with a declaration, which stands before everything else."""
-    with file.open(entry) as stream:
-        start = stream.read(2**16)
-    return _MARKER in start or any(_MARKER.decode().encode(code) in start for code in ("utf-16-le", "utf-16-be"))
+def _refuse_entities(path: Path, file: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    """Refuse a file of the archive, whatever it is called, with a declaration in which entities can be made."""
+    from xml.parsers.expat import ExpatError, ParserCreate
+
+    def look(name: str, system: str | None, public: str | None, has_declarations: int) -> None:  # noqa: ARG001
+        if has_declarations:
+            raise DataError(f"table {path} is no workbook: {entry.filename} declares entities; save it as .csv")
+
+    def stop(name: str, attributes: dict[str, str]) -> None:  # noqa: ARG001
+        # A declaration stands before the first element; before it comes any number of comments and blanks.
+        raise StopIteration
+
+    parser = ParserCreate()
+    parser.StartDoctypeDeclHandler, parser.StartElementHandler = look, stop
+    # What is not XML to this parser (the last two: its encoding) is none to openpyxl either, which has the same one.
+    with file.open(entry) as stream, suppress(StopIteration, ExpatError, LookupError, ValueError):
+        while block := stream.read(_BLOCK):
+            parser.Parse(block)
 
 
 def _first_sheet(book: Any, path: Path) -> Any:

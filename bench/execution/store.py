@@ -330,7 +330,9 @@ class Store:
         """
         plans = stored_plans.read_plans(self.root / "plans")
         if not plans:
-            what = "no plan in plans/ tells what its cells are" if (self.root / "cells").is_dir() else "holds no run"
+            what = "holds no run" if self.root.is_dir() else "is a file" if self.root.exists() else "no such folder"
+            if (self.root / "cells").is_dir():
+                what = "no plan in plans/ tells what its cells are"
             raise StoreError(
                 f"{self.root}: {what}; name the folder that 'agiqa-bench run' wrote (its --output, by default "
                 "results/runs/<data set>)"

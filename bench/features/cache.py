@@ -154,7 +154,7 @@ def cached_features(
         StoreError: The cache folder cannot be written.
     """
     text = "\n".join(f"{part}={parts[part]}" for part in sorted(parts))
-    file = images.folder / "features" / f"{hashlib.sha256(text.encode()).hexdigest()}.npy"
+    file = images.folder / "features" / f"{hashlib.sha256(text.encode()).hexdigest()}.array"
     return stored_array(file, lambda: _extract_all(images, extract, progress, name))
 
 

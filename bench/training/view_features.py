@@ -46,7 +46,7 @@ class ViewFeatures:
             StoreError: The cache folder cannot be written.
         """
         if self._held is None or self._held[0] != epoch:
-            features = stored_array(self.folder / f"{epoch:04d}.npy", lambda: self._encode(epoch))
+            features = stored_array(self.folder / f"{epoch:04d}.array", lambda: self._encode(epoch))
             # One epoch at a time: a hundred of them would be most of a small machine's memory.
             self._held = (epoch, features)
         return self._held[1]

@@ -95,7 +95,7 @@ def test_features_are_computed_once_for_the_whole_data_set(cache, clip, tmp_path
     for changed in (View(), View(any_size=True, mirrored=True), View(any_size=True, side=48)):
         assert not np.array_equal(stored_features(clip, cache.view([0]), changed, Context(), "m"), first)
     stored_features(load(resolve("demo-vit")), cache.view([0]), View(), Context(), "m")
-    assert len(list((tmp_path / "cache" / "features").glob("clip-*.npy"))) == len(calls) == 5
+    assert len(list((tmp_path / "cache" / "features").glob("clip-*.array"))) == len(calls) == 5
 
 
 def test_an_image_without_a_cell_is_refused(tmp_path, clip):

@@ -81,7 +81,7 @@ def test_a_wrong_request_is_one_line(command, study, tmp_path):
     assert "give --output FOLDER or --dataset NAME" in nothing.stderr
     empty = command("protocol-study", "--report-only", "--output", tmp_path / "nothing")
     assert empty.returncode == 2
-    assert "holds no run" in empty.stderr
+    assert "no such folder" in empty.stderr
 
 
 def test_an_ordinary_run_is_not_taken_for_a_study(command, rated_table, example_methods, tmp_path):

@@ -74,7 +74,7 @@ def test_show_names_what_a_run_of_other_data_is(command, stored_runs, tmp_path):
 def test_wrong_requests_are_one_line(command, tmp_path):
     assert "did you mean ipiqa-table1" in one_line(command("tables", "show", "ipiqa-table11"))
     assert "unknown format 'pdf'" in one_line(command("tables", "show", "ipiqa-table1", "--format", "pdf"))
-    assert "holds no run" in one_line(command("tables", "show", "ipiqa-table1", "--run", tmp_path / "absent"))
+    assert "no such folder" in one_line(command("tables", "show", "ipiqa-table1", "--run", tmp_path / "absent"))
 
 
 def test_run_names_each_data_set_that_is_missing_and_goes_on(command, tmp_path):

@@ -8,7 +8,8 @@ import json
 import socket
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import gdown
 import huggingface_hub
 import pytest
 
+from agiqa_bench.data import download as downloading
 from agiqa_bench.data.dataset import Dataset, Source, Target
 from agiqa_bench.data.download import RECORD, download, readable_size
 from agiqa_bench.errors import ArchiveError, DownloadError, StoreError
@@ -47,6 +49,8 @@ class Site:
     status: int = 200
     address: str = ""
     requests: list[str | None] = field(default_factory=list)
+    pause: Callable[[], object] = lambda: None
+    """Called when half of a body is sent."""
 
 
 @pytest.fixture
@@ -75,7 +79,9 @@ def site() -> Iterator[Site]:
             if chosen.cuts:
                 chosen.cuts -= 1
                 body = body[: chosen.cut_after]
-            self.wfile.write(body)
+            self.wfile.write(body[: len(body) // 2])
+            chosen.pause()
+            self.wfile.write(body[len(body) // 2 :])
             self.close_connection = True
 
         def log_message(self, *args: object) -> None:
@@ -315,6 +321,57 @@ def test_data_set_without_source(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("size", "text"), [(999, "999 bytes"), (53_000, "53 kB"), (2_500_000_000, "2.5 GB")])
 def test_sizes_read_well(size: int, text: str) -> None:
     assert readable_size(size) == text
+
+
+@pytest.mark.parametrize("ranges", [True, False], ids=["resumable", "not resumable"])
+def test_of_two_downloads_at_once_one_waits_and_finds_the_file(site: Site, tmp_path: Path, ranges: bool) -> None:
+    site.content, site.ranges = archive(), ranges
+    half, second_is_there = threading.Event(), threading.Event()
+
+    def pause() -> None:
+        if len(site.requests) > 1:
+            second_is_there.set()
+        half.set()
+        assert second_is_there.wait(20)
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if "waiting" in line:
+            second_is_there.set()
+
+    site.pause = pause
+    lines: list[str] = []
+    example = dataset_of(url(site.address))
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(download, example, tmp_path, lambda line: None)
+        assert half.wait(20)
+        second = pool.submit(download, example, tmp_path, say)
+        assert first.result(30) == second.result(30) == tmp_path / "example"
+    assert site.requests == [None]
+    assert (tmp_path / "example" / "file.zip").read_bytes() == site.content
+    assert lines[0] == f"example: waiting for another download into {tmp_path / 'example'}"
+    assert lines[1] == f"images: {tmp_path / 'example' / 'file.zip'} is there"
+
+
+def test_downloads_at_once_lose_no_entry_of_the_record(site: Site, tmp_path: Path) -> None:
+    site.content = archive()
+    together = threading.Barrier(8)
+
+    def fetched(number: int) -> Path:
+        together.wait()
+        return download(dataset_of(url(site.address, f"{number}.zip")), tmp_path, lambda line: None)
+
+    with ThreadPoolExecutor(8) as pool:
+        (folder,) = set(pool.map(fetched, range(8)))
+    record = json.loads((folder / RECORD).read_text())
+    assert sorted(entry["path"] for entry in record.values()) == [f"{number}.zip" for number in range(8)]
+
+
+def test_what_is_complete_takes_no_lock(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.content = archive()
+    download(dataset_of(url(site.address)), tmp_path, lambda line: None)
+    monkeypatch.delattr(downloading, "folder_lock")  # it writes, and a shared data set may be read-only
+    download(dataset_of(url(site.address)), tmp_path, lambda line: None)
 
 
 @pytest.mark.parametrize("variable", VARIABLES)

@@ -18,8 +18,10 @@ import pytest
 from agiqa_bench import web
 from agiqa_bench.cli.app import start
 from agiqa_bench.data import fetch
+from agiqa_bench.data.download import RECORD
 from agiqa_bench.offline import VARIABLES
 
+LOCK = f"{RECORD}.lock"
 Handler = http.server.BaseHTTPRequestHandler
 Answer = Callable[[Handler], None]
 
@@ -176,7 +178,7 @@ def refused(address: str, folder: Path, capsys: pytest.CaptureFixture[str], size
     assert "Traceback" not in shown + told
     assert {path.name for path in folder.iterdir()} <= {"plugin.py", "data", "__pycache__"}
     assert {path.name for path in root.rglob("*")} <= {
-        "hostile", "file.zip", "file.zip.part", "file.zip.part.tag", "file.zip.rejected"
+        "hostile", "file.zip", "file.zip.part", "file.zip.part.tag", "file.zip.rejected", LOCK
     }  # fmt: skip
     assert not (root / "hostile" / ".agiqa-sources.json").exists()
     return line
@@ -192,7 +194,7 @@ def test_a_bad_server_is_one_line_and_nothing_is_taken_for_the_file(
 
 def test_what_is_too_long_is_removed(serve, tmp_path, capsys):
     refused(serve(endless), tmp_path, capsys)
-    assert not list((tmp_path / "data" / "hostile").iterdir())
+    assert [path.name for path in (tmp_path / "data" / "hostile").iterdir()] == [LOCK]
 
 
 def test_a_file_of_unknown_size_stops_at_the_limit(serve, tmp_path, capsys, monkeypatch):

@@ -176,6 +176,46 @@ def test_entities_are_refused(tmp_path: Path, part: str) -> None:
     assert "declares entities" in refused(rewritten(book, **{part: bomb}))
 
 
+BOMB = '<!DOCTYPE a [<!ENTITY b "c">]>'
+EMPTY = sheet().decode()
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        f"<!--{' ' * 70_000}-->{BOMB}{EMPTY}".encode(),
+        f"{' ' * 200_000}{BOMB}{EMPTY}".encode(),
+        f"<?a {'b' * 2**21}?>{BOMB}{EMPTY}".encode(),
+        f"<!--{' ' * 70_000}-->{BOMB}{EMPTY}".encode("utf-16"),
+        b"\xfe\xff" + f"{BOMB}{EMPTY}".encode("utf-16-be"),
+    ],
+    ids=["comment", "blanks", "instruction", "utf-16", "utf-16-be"],
+)
+def test_entities_are_refused_however_late_they_are_declared(tmp_path: Path, hidden: bytes) -> None:
+    assert "sheet1.xml declares entities" in refused(rewritten(workbook(tmp_path, ROW), sheet1=hidden))
+
+
+def test_entities_are_refused_whatever_their_file_is_called(tmp_path: Path) -> None:
+    book = workbook(tmp_path, ROW)
+    with zipfile.ZipFile(book) as old:
+        contents = {name: old.read(name) for name in old.namelist()}
+    contents["xl/worksheets/sheet1.dat"] = BOMB.encode() + contents.pop("xl/worksheets/sheet1.xml")
+    with zipfile.ZipFile(book, "w") as new:
+        for name, content in contents.items():
+            new.writestr(name, content.replace(b"worksheets/sheet1.xml", b"worksheets/sheet1.dat"))
+    assert "sheet1.dat declares entities" in refused(book)
+
+
+def test_what_only_looks_like_a_declaration_is_a_text(tmp_path: Path) -> None:
+    book = workbook(tmp_path, ROW)
+    shown = ROW_2.replace("a cat", f"<![CDATA[{BOMB}]]>")
+    rewritten(book, sheet1=sheet(ROW_1, shown, cell("<v>1</v>")))
+    with zipfile.ZipFile(book, "a") as file:
+        file.writestr("xl/media/image1.svg", '<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "svg11.dtd"><svg/>')
+        file.writestr("xl/media/image2.png", b"\x89PNG" + BOMB.encode())
+    assert TableDataset(book, annotations_only=True).samples["prompt"].tolist() == [BOMB]
+
+
 def test_links_to_other_workbooks_and_macros_are_not_looked_at(tmp_path: Path) -> None:
     book = workbook(tmp_path, ROW)
     with zipfile.ZipFile(book, "a") as file:

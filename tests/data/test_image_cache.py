@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import hashlib
 import importlib
 import multiprocessing
 import os
 import pickle
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,9 +99,10 @@ def test_a_file_that_changes_while_the_cache_is_built_is_named(
     paths: list[Path], folder: Path, remembered: bool
 ) -> None:
     if remembered:
-        assert ImageCache(paths, folder).fingerprint
+        len(ImageCache(paths, folder).view([0])[0])
     cache = ImageCache(paths, folder)
     fingerprint = cache.fingerprint
+    shutil.rmtree(folder / "images", ignore_errors=True)
     status, content = paths[2].stat(), paths[2].read_bytes()
     paths[2].write_bytes(content[:-1] + b"\x00")
     # Of an earlier run's digest nobody can say when the file changed: there only the content counts.
@@ -140,12 +144,81 @@ def test_a_damaged_store_is_built_again(paths: list[Path], folder: Path, name: s
     assert file.read_bytes() == content
 
 
-def test_damaged_notes_of_digests_only_cost_reading(paths: list[Path], folder: Path) -> None:
+@pytest.mark.parametrize("size", [None, 16], ids=["decoded", "resized"])
+def test_altered_pixels_are_told_of_and_made_again(
+    paths: list[Path], folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, size: int | None
+) -> None:
+    ImageCache(paths, folder).view([0]).resized(16)
+    (file,) = folder.glob("images/*-16-*/pixels.bin") if size else [store_file(folder, "pixels.bin")]
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    seen = decodings(monkeypatch)
+    cache = ImageCache(paths, folder)
+    cache.prove()
+    if size:
+        cache.view([0]).resized(size)
+    else:
+        np.testing.assert_array_equal(cache.view([4])[0], decode(paths[4]))
+    assert file.read_bytes() == content
+    assert caplog.messages == [f"{file.parent} is not as it was written; its images are made again"]
+    assert len(seen) == (0 if size else len(paths))
+
+
+def test_a_whole_store_is_proven_without_decoding(
+    paths: list[Path], folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[int, int, str]] = []
+    ImageCache(paths, folder).prove()
+    seen = decodings(monkeypatch)
+    ImageCache(paths, folder, progress=lambda *call: calls.append(call)).prove()
+    assert calls == [(done, 5, "checking decoded images") for done in range(1, 6)]
+    assert (seen, caplog.messages) == ([], [])
+
+
+def test_damaged_notes_of_digests_only_cost_reading(
+    paths: list[Path], folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     fingerprint = ImageCache(paths, folder).fingerprint
     (note,) = folder.glob("digests/*.json")
-    for content in (b"", b"{", b"[1]", b'{"x": 3}', b"\xff\xfe"):
+    digit = note.read_bytes().replace(b'  "', b'  "0', 1)
+    shorter = note.read_bytes().replace(b",\n  [", b",\n  null,\n  [", 1)
+    for content in (b"", b"{", b"[1]", b'{"x": 3}', b"\xff\xfe", digit, shorter):
         note.write_bytes(content)
+        caplog.clear()
         assert ImageCache(paths, folder).fingerprint == fingerprint
+        (line,) = caplog.messages
+        assert re.fullmatch(rf"{note} (is not as it was written|has no seal: .*); the files .* are read again", line)
+
+
+def test_one_changed_digit_in_a_note_of_digests_does_not_make_every_run_fail(paths: list[Path], folder: Path) -> None:
+    fingerprint = ImageCache(paths, folder).fingerprint
+    (note,) = folder.glob("digests/*.json")
+    digest = hashlib.sha256(paths[2].read_bytes()).hexdigest()
+    note.write_text(note.read_text().replace(digest, f"{int(digest[0], 16) ^ 1:x}{digest[1:]}"))
+    cache = ImageCache(paths, folder)
+    np.testing.assert_array_equal(cache.view([2])[0], decode(paths[2]))
+    assert cache.fingerprint == fingerprint
+
+
+def test_a_file_that_changed_behind_its_size_and_time_is_read_anew_where_there_are_no_pixels(
+    paths: list[Path], folder: Path
+) -> None:
+    before = ImageCache(paths, folder).fingerprint
+    status = paths[2].stat()
+    paths[2].write_bytes(paths[2].read_bytes() + b"\x00")
+    longer = ImageCache(paths, folder).fingerprint
+    changed = paths[2].stat()
+    paths[2].write_bytes(paths[2].read_bytes()[: status.st_size] + b"\x01")
+    os.utime(paths[2], ns=(changed.st_atime_ns, changed.st_mtime_ns))
+    cache = ImageCache(paths, folder)
+    np.testing.assert_array_equal(cache.view([2])[0], decode(paths[2]))
+    assert cache.fingerprint not in (before, longer)
+
+
+def test_files_may_be_called_by_any_bytes(paths: list[Path], folder: Path) -> None:
+    odd = paths[0].rename(paths[0].with_name(os.fsdecode(b"\xff.png")))
+    fingerprint = ImageCache([odd, *paths[1:]], folder).fingerprint
+    assert ImageCache([odd, *paths[1:]], folder).fingerprint == fingerprint
 
 
 def test_leftovers_of_a_killed_process_are_removed(paths: list[Path], folder: Path) -> None:

@@ -128,7 +128,7 @@ def test_one_of_the_stores_may_be_where_they_are_joined(compute: Any) -> None:
     assert merged.cells == 21
     assert 0 < merged.copied < 21
     assert table(second) == table(whole)
-    with pytest.raises(StoreError, match="holds no run"):
+    with pytest.raises(StoreError, match="no such folder"):
         merge_stores([first, Store(first.root / "nothing")], second)
 
 

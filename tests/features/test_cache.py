@@ -48,7 +48,7 @@ class Mean(ExtractingMethod):
 
 
 def files(samples: Samples) -> list[Path]:
-    return sorted((samples.images.folder / "features").glob("*.npy"))
+    return sorted((samples.images.folder / "features").glob("*.array"))
 
 
 def test_each_image_is_looked_at_once_for_all_instances_and_subsets(make_samples) -> None:
@@ -145,11 +145,27 @@ def test_all_images_must_have_the_same_number_of_features(make_samples) -> None:
     assert files(samples) == []
 
 
-def test_a_damaged_file_is_computed_again(make_samples) -> None:
+@pytest.mark.parametrize("damage", ["cut", "empty", "altered number", "altered digest", "longer"])
+def test_a_damaged_file_is_told_of_and_computed_again(
+    make_samples, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     samples = make_samples([flat(3), flat(4)])
     Mean().features(samples)
     (file,) = files(samples)
-    file.write_bytes(file.read_bytes()[:40])
+    whole = file.read_bytes()
+    damaged = {
+        "cut": whole[:40],
+        "empty": b"",
+        "altered number": whole.replace(np.float64(4).tobytes(), np.float64(5).tobytes()),
+        "altered digest": whole[:-1] + bytes([whole[-1] ^ 1]),
+        "longer": whole + b"\0",
+    }
+    file.write_bytes(damaged[damage])
+    for _ in range(2):
+        np.testing.assert_array_equal(Mean().features(samples)[:, 0], [3, 4])
+    assert caplog.messages == [f"{file} is not as it was written; what it held is computed again"]
+    assert file.read_bytes() == whole
+    file.write_bytes(damaged[damage])
     again = Mean()
     np.testing.assert_array_equal(again.features(samples)[:, 0], [3, 4])
     assert sorted(again.extracted) == [3, 4]

@@ -63,7 +63,7 @@ def test_cells_without_a_plan_are_told_from_no_run(store, tmp_path):
     shutil.rmtree(store.root / "plans")
     with pytest.raises(StoreError, match="no plan in plans/ tells what its cells are"):
         store.plans()
-    with pytest.raises(StoreError, match="holds no run"):
+    with pytest.raises(StoreError, match="no such folder"):
         Store(tmp_path / "nothing").plans()
 
 

@@ -51,7 +51,7 @@ def test_a_folder_without_these_protocols_is_refused_in_one_line(stored_runs, tm
     stored_runs.make_store(tmp_path / "run", methods=2, images=60, split="generator", generators=4, history=False)
     with pytest.raises(StoreError, match="holds no results under grouped and image splits"):
         read_study(Store(tmp_path / "run"))
-    with pytest.raises(StoreError, match="holds no run"):
+    with pytest.raises(StoreError, match="no such folder"):
         read_study(Store(tmp_path / "nothing"))
 
 

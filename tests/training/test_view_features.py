@@ -68,7 +68,7 @@ def test_every_part_has_a_say_in_the_place(tmp_path: Path, other: dict[str, obje
 @pytest.mark.parametrize("length", [0, 5, 60, -1])
 def test_a_file_that_was_cut_is_computed_again(tmp_path: Path, length: int) -> None:
     ViewFeatures(PARTS, Encoder(), tmp_path).epoch(0)
-    (file,) = (tmp_path / "features").glob("*/*.npy")
+    (file,) = (tmp_path / "features").glob("*/*.array")
     content = file.read_bytes()
     file.write_bytes(content[:length])
     encode = Encoder()
