@@ -23,6 +23,7 @@ from agiqa_bench.errors import (
     UnknownNameError,
     WeightsUnavailableError,
 )
+from agiqa_bench.offline import VARIABLES
 from agiqa_bench.plugins import load_plugin
 from agiqa_bench.registry import method_registry
 from agiqa_bench.sealed import read_sealed, write_sealed
@@ -73,7 +74,8 @@ def refusal(path, kind=CheckpointError, **options):
 
 
 def test_what_was_fitted_comes_back(model, images, monkeypatch):
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
     tensors, facts = model
     assert (tensors.name, facts.name) == ("my.level.safetensors", "my.level.json")
     prompts = ["a", "bcd", ""]

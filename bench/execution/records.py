@@ -15,6 +15,13 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
 
+_Count = Annotated[int, Field(ge=0, lt=2**63)]
+_Positive = Annotated[int, Field(gt=0, lt=2**63)]
+_Seconds = Annotated[float, Field(ge=0, le=1e12)]
+_Share = Annotated[float, Field(ge=0, le=1)]
+"""Numbers that can be computed with: what is larger was not written by a run."""
+
+
 class _Device(_Record):
     type: str
     name: str
@@ -49,16 +56,16 @@ class _Protocol(_Record):
     splits_digest: str
     seed: int
     select: str
-    repeats: int
+    repeats: _Positive
     synthetic: bool
-    leaked_prompts: float
-    leaked_generators: float
+    leaked_prompts: _Share
+    leaked_generators: _Share
 
 
 class _Part(_Record):
-    repeat: int
-    fit: int
-    test: int
+    repeat: _Count
+    fit: _Positive
+    test: _Positive
 
 
 _Repeat = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
@@ -121,17 +128,17 @@ class _Folder(_Record):
 
 
 class _Costs(_Record):
-    fit_seconds: float
-    predict_seconds: float
-    predicted: int = Field(gt=0)
-    peak_device_bytes: int | None = None
-    peak_host_bytes: int | None = None
-    host_bytes_before: int | None = None
-    parameters: int | None = None
-    trainable_parameters: int | None = None
-    trained_together: int = 1
-    micro_batch: int | None = None
-    scoring_batch: int | None = None
+    fit_seconds: _Seconds
+    predict_seconds: _Seconds
+    predicted: _Positive
+    peak_device_bytes: _Count | None = None
+    peak_host_bytes: _Count | None = None
+    host_bytes_before: _Count | None = None
+    parameters: _Count | None = None
+    trainable_parameters: _Count | None = None
+    trained_together: _Positive = 1
+    micro_batch: _Positive | None = None
+    scoring_batch: _Positive | None = None
 
 
 class _Cell(_Record):

@@ -338,6 +338,8 @@ def test_stored_runs(number: int, edits: list[tuple[int, int, bytes]]) -> None:
 @example(81, [1, 21, 13, 2, 1, 0], {})
 @example(83, [9, 30, 16], -6.581066642652417e247)
 @example(3, [37, 40, 7, 6, 12, 22], 10**400)
+@example(81, [15, 1], 10**400)
+@example(86, [10, 3, 9, 39], -315057541987812580298019028264)
 def test_records_that_somebody_sealed_anew(number: int, places: list[int], value: Any) -> None:
     files = [file for file in run_folder()[1] if file.suffix == ".json" and SEAL in file.read_text("utf-8")[:10]]
     file = files[number % len(files)]
