@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -48,6 +49,24 @@ def attempts_to_leave(_guarded: list[str]) -> Iterator[list[str]]:
     _guarded.clear()
     yield _guarded
     assert not _guarded, f"a test speaks to servers of its own alone: {_guarded}"
+
+
+@pytest.fixture(scope="session")
+def ended() -> Callable[[int], bool]:
+    """Whether a process, by its number, is gone within two seconds; one that nobody has waited for counts as gone."""
+
+    def is_gone(pid: int) -> bool:
+        for _ in range(100):
+            try:
+                os.kill(pid, 0)
+                if Path("/proc/self").exists() and ") Z" in Path(f"/proc/{pid}/stat").read_text():
+                    return True
+            except (ProcessLookupError, FileNotFoundError):
+                return True
+            time.sleep(0.02)
+        return False
+
+    return is_gone
 
 
 RunCommand = Callable[..., subprocess.CompletedProcess[str]]

@@ -12,23 +12,10 @@ import pytest
 from PIL import Image
 
 
-def ended(pid):
-    """Whether a process is gone within two seconds; one that nobody has waited for counts as gone."""
-    for _ in range(100):
-        try:
-            os.kill(pid, 0)
-            if ") Z" in Path(f"/proc/{pid}/stat").read_text():
-                return True
-        except (ProcessLookupError, FileNotFoundError):
-            return True
-        time.sleep(0.02)
-    return False
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_sigterm_ends_the_command_and_deletes_what_was_written_for_it(jobs, rated_table, tmp_path):
+def test_sigterm_ends_the_command_and_deletes_what_was_written_for_it(jobs, rated_table, ended, tmp_path):
     for name in pd.read_csv(rated_table)["image"]:
         Image.new("RGB", (8, 8)).save(rated_table.parent / name)
     temporary = tmp_path / "temporary"

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -135,18 +135,10 @@ def table(folder: Path) -> bytes:
     return (folder / "table.csv").read_bytes()
 
 
-def sleeper_has_ended(folder: Path) -> bool:
-    """Whether the process is gone within two seconds that `hangs` starts; one that nobody has waited for is gone."""
-    pid = int((folder / "sleeper").read_text())
-    for _ in range(100):
-        try:
-            os.kill(pid, 0)
-            if ") Z" in Path(f"/proc/{pid}/stat").read_text():
-                return True
-        except (ProcessLookupError, FileNotFoundError):
-            return True
-        time.sleep(0.02)
-    return False
+@pytest.fixture
+def sleeper_has_ended(ended: Callable[[int], bool], tmp_path: Path) -> Callable[[], bool]:
+    """Whether the process is gone, soon, that `hangs` starts."""
+    return lambda: ended(int((tmp_path / "sleeper").read_text()))
 
 
 def failures(folder: Path) -> list[tuple[str, str]]:
@@ -191,7 +183,9 @@ def test_a_node_that_is_lost_changes_nothing(nodes: Nodes, plan: Plan, tmp_path:
 
 
 @pytest.mark.slow
-def test_a_task_is_begun_three_times_and_what_hangs_is_ended(nodes: Nodes, plan: Plan, tmp_path: Path) -> None:
+def test_a_task_is_begun_three_times_and_what_hangs_is_ended(
+    nodes: Nodes, plan: Plan, tmp_path: Path, sleeper_has_ended: Callable[[], bool]
+) -> None:
     (tmp_path / "dies-1").touch()
     (tmp_path / "hangs-2").touch()
     outcome = ran(plan, tmp_path / "ray", Cluster(nodes.address, 20.0))
@@ -202,7 +196,7 @@ def test_a_task_is_begun_three_times_and_what_hangs_is_ended(nodes: Nodes, plan:
     assert lines["repeat 2"] == "took longer than --cell-timeout 20 seconds and was ended; give it more"
     begun = (tmp_path / "log").read_text().split()
     assert begun.count("1") == 3
-    assert sleeper_has_ended(tmp_path)
+    assert sleeper_has_ended()
     for file in ("dies-1", "hangs-2"):
         (tmp_path / file).unlink()
     outcome = ran(plan, tmp_path / "ray", Cluster(nodes.address, None))
@@ -223,7 +217,7 @@ def test_ctrl_c_waits_for_the_epoch_under_way(nodes: Nodes, plan: Plan, tmp_path
 
 @pytest.mark.slow
 def test_sigterm_ends_what_a_method_has_started_in_a_session_of_its_own(
-    nodes: Nodes, plan: Plan, tmp_path: Path
+    nodes: Nodes, plan: Plan, tmp_path: Path, sleeper_has_ended: Callable[[], bool]
 ) -> None:
     (tmp_path / "hangs-0").touch()
 
@@ -237,7 +231,7 @@ def test_sigterm_ends_what_a_method_has_started_in_a_session_of_its_own(
     outcome = ran(plan, tmp_path / "ray", Cluster(nodes.address, None))
     stopper.join()
     assert outcome.terminated
-    assert sleeper_has_ended(tmp_path)
+    assert sleeper_has_ended()
     assert not list((tmp_path / "ray").glob(".*"))
 
 
@@ -264,11 +258,11 @@ def told(plan: Plan, folder: Path, seconds: float | None = None, **changes: Any)
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 def test_a_node_ends_a_task_that_is_late_with_all_that_it_has_started(
-    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleeper_has_ended: Callable[[], bool]
 ) -> None:
     (tmp_path / "hangs-0").touch()
     assert told(plan, tmp_path / "out", 1.0) == ["ready", "late"]
-    assert sleeper_has_ended(tmp_path)
+    assert sleeper_has_ended()
     monkeypatch.setattr(node, "_LOOK_SECONDS", 0.05)
     (tmp_path / "sleeper").unlink()
 
@@ -282,7 +276,7 @@ def test_a_node_ends_a_task_that_is_late_with_all_that_it_has_started(
     driver.start()
     assert told(plan, tmp_path / "out") == ["ready"]
     driver.join()
-    assert sleeper_has_ended(tmp_path)
+    assert sleeper_has_ended()
     assert list((tmp_path / "out").glob("failures/*/*")) == []
     (tmp_path / "hangs-0").unlink()
     _, result = told(plan, tmp_path / "out", 60.0)
