@@ -35,7 +35,8 @@ class HyperNet(ConvNetMethod):
 
     Three things are ours. The crops of a test image are a regular grid from corner to corner, where the code draws
     them: a score must depend on its image alone. Images are brought to 512 x 512 first, as the code does for BID, one
-    of its five data sets, because generated images have many sizes. And the schedule: see `Config.schedule`.
+    of its five data sets, because generated images have many sizes. And the schedule, which is that of the code if its
+    list of the hyper network's parameters were not used up: see `Config.schedule` and `hyper_factor`.
     """
 
     name = "hypernet"
@@ -88,9 +89,10 @@ class HyperNet(ConvNetMethod):
         )
         schedule: Literal["intended", "official"] = Field(
             default="intended",
-            description="intended: a tenth of the rate after every 6 epochs, hyper_factor 1 from the 10th on; "
-            "official: as the code runs, where the list of the hyper network's parameters is used up after the first "
-            "epoch: then the backbone learns alone, at its first rate, with a new optimiser each epoch",
+            description="of the hyper network's rate; the backbone's is constant, and each epoch begins with a new "
+            "optimiser. intended: what the code does if the list of the hyper network's parameters lasts, with 16 "
+            "epochs 7 at 2e-4, then 3 each at 2e-5, 2e-6 and 2e-7; official: as the code runs, where that list is used "
+            "up after the first epoch and the backbone then learns alone",
         )
         epochs: int = Field(default=16, ge=1, description="passes over the training part")
         batch_size: int = Field(default=96, ge=1, description="parts per step")
@@ -110,7 +112,7 @@ class HyperNet(ConvNetMethod):
         """Mean absolute error to the raw MOS, the same for all parts of an image; the best epoch on `validation`."""
         assert isinstance(network, HyperIQA)
         config, context = self.config, self.context
-        official, count = config.schedule == "official", config.crops
+        count = config.crops
         pixels = open_pixels(self._images(train), context.device)
 
         def parts(positions: npt.NDArray[np.int64], epoch: int) -> torch.Tensor:
@@ -132,16 +134,10 @@ class HyperNet(ConvNetMethod):
             F.l1_loss,
             held_back=held_back,
             groups=[(1.0, network.seeing()), (config.hyper_factor, network.generating())],
-            official=official,
+            official=config.schedule == "official",
         )
         recipe = Recipe(
-            config.epochs,
-            config.batch_size,
-            config.learning_rate,
-            weight_decay=config.weight_decay,
-            schedule="constant" if official else "step",
-            step_epochs=6,
-            renew=official,
+            config.epochs, config.batch_size, config.learning_rate, weight_decay=config.weight_decay, renew=True
         )
         return run_training(learner, len(mos), recipe, context, validate=validation is not None, name=target)
 
@@ -188,11 +184,28 @@ class _Learner(RegressionLearner):
         self._official = official
 
     def factors(self, epoch: int) -> Sequence[float] | None:
-        """The hyper network's factor, as `Config.schedule` says."""
+        """The backbone's factor and the hyper network's, as `Config.schedule` says."""
         (backbone, _), (hyper, _) = self.groups()
         if self._official:
             return backbone, hyper if epoch == 0 else 0.0
-        return backbone, hyper if epoch <= 8 else 1.0
+        return backbone, hyper_factor(epoch, hyper)
+
+
+def hyper_factor(epoch: int, first: float) -> float:
+    """What the hyper network's rate is of the backbone's, by the arithmetic of the official code (HyerIQASolver.py).
+
+    The code sets it after each epoch, from the number of the epoch that has ended: a tenth for every six, times
+    `first`, and times 1 in its place once that number is above 8. So every step comes one epoch later than there.
+
+    Args:
+        epoch: Counted from 0.
+        first: Factor of the first epoch.
+
+    >>> [round(hyper_factor(epoch, 10.0), 2) for epoch in (0, 6, 7, 9, 10, 12, 13)]
+    [10.0, 10.0, 1.0, 1.0, 0.1, 0.1, 0.01]
+    """
+    ended = max(epoch - 1, 0)
+    return (first if ended <= 8 else 1.0) / 10.0 ** (ended // 6)
 
 
 def _grid(height: int, width: int, size: int, count: int) -> views.Boxes:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 OptimiserName = Literal["adam", "adamw", "sgd"]
-Schedule = Literal["constant", "cosine", "step"]
+Schedule = Literal["constant", "cosine"]
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,7 @@ class Recipe:
         optimiser: Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019), both with betas (0.9, 0.999), or SGD.
         weight_decay: On every parameter.
         momentum: Of SGD.
-        schedule: `constant`; `cosine`: per epoch, from the learning rate down towards 0 at `epochs`; `step`: a tenth
-            after every `step_epochs`.
-        step_epochs: Epochs between the steps of that schedule.
+        schedule: `constant`; `cosine`: per epoch, from the learning rate down towards 0 at `epochs`.
         renew: Begin each epoch with a new optimiser, without its averages of the gradients.
         warm_up_epochs: Epochs at `warm_up_rate` before the schedule begins.
         warm_up_rate: Learning rate while warming up.
@@ -42,7 +40,6 @@ class Recipe:
     weight_decay: float = 0.0
     momentum: float = 0.9
     schedule: Schedule = "constant"
-    step_epochs: int = 1
     renew: bool = False
     warm_up_epochs: int = 0
     warm_up_rate: float = 1e-5
@@ -61,8 +58,6 @@ class Recipe:
         if self.schedule == "constant":
             return self.learning_rate
         elapsed = epoch - self.warm_up_epochs
-        if self.schedule == "step":
-            return self.learning_rate / 10.0 ** (elapsed // self.step_epochs)
         return 0.5 * self.learning_rate * (1.0 + math.cos(math.pi * elapsed / self.epochs))
 
 

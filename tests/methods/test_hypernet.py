@@ -9,7 +9,7 @@ from agiqa_bench.backbones.convnet import build_convnet, resolve_convnet
 from agiqa_bench.errors import BadImageError, ConfigError
 from agiqa_bench.method import Context
 from agiqa_bench.methods.hypernet import HyperIQA, HyperNet, _grid
-from agiqa_bench.training.recipe import Recipe
+from agiqa_bench.training.recipe import Recipe, build_optimiser, set_rate
 
 
 def _like_pyiqa(ours: HyperIQA) -> dict[str, torch.Tensor]:
@@ -93,18 +93,36 @@ def test_parts_of_a_test_image_reach_from_corner_to_corner():
     assert _grid(224, 224, 224, 5).tolist() == [[0, 0, 224, 224]]
 
 
-def test_the_papers_recipe_and_both_schedules(few, recipe_of):
+def _rates(recipe: Recipe, learner) -> tuple[list[float], list[float]]:
+    """Learning rates of the backbone and of the hyper network in each epoch, as the optimiser has them."""
+    optimiser = build_optimiser(recipe, learner.groups())
+    found = []
+    for epoch in range(recipe.epochs):
+        set_rate(optimiser, recipe.rate(epoch), learner.factors(epoch))
+        found.append([group["lr"] for group in optimiser.param_groups])
+    backbone, hyper = zip(*found, strict=True)
+    return list(backbone), list(hyper)
+
+
+def _as_the_code_says(lr: float = 2e-5, ratio: float = 10, epochs: int = 16) -> tuple[list[float], list[float]]:
+    """The same by the arithmetic of HyerIQASolver.py, which sets the rates of an epoch at the end of the one before."""
+    backbone, hyper = [lr], [lr * ratio]
+    for ended in range(epochs - 1):
+        if ended > 8:
+            ratio = 1
+        backbone.append(lr)
+        hyper.append(lr / 10 ** (ended // 6) * ratio)
+    return backbone, hyper
+
+
+def test_the_codes_recipe_and_both_schedules(few, recipe_of):
     def caught(**settings):
         # All but the crop, which the demo's small images and network are too small for.
         config = HyperNet.Config(backbone="demo-rn", resize=None, crop=64, **settings)
         return recipe_of(HyperNet(config, few.context(["quality"])), few.samples(["quality"]))
 
     recipe, learner = caught()
-    assert recipe == Recipe(16, 96, 2e-5, "adam", weight_decay=5e-4, schedule="step", step_epochs=6)
-    assert [recipe.rate(epoch) for epoch in (0, 5, 6, 11, 12, 15)] == pytest.approx(
-        [2e-5, 2e-5, 2e-6, 2e-6, 2e-7, 2e-7]
-    )
-    assert [learner.factors(epoch) for epoch in (0, 8, 9)] == [(1.0, 10.0), (1.0, 10.0), (1.0, 1.0)]
+    assert recipe == Recipe(16, 96, 2e-5, "adam", weight_decay=5e-4, schedule="constant", renew=True)
     assert learner._criterion is F.l1_loss
     assert len(learner._mos) == 25 * 40
     (_, seeing), (_, generating) = learner.groups()
@@ -112,11 +130,23 @@ def test_the_papers_recipe_and_both_schedules(few, recipe_of):
     assert {names[id(each)] for each in seeing} == {"backbone", "distortions"}
     assert {names[id(each)] for each in generating} == {"reduce", "weights", "biases"}
     assert len(seeing) + len(generating) == len(names)
+    backbone, hyper = _rates(recipe, learner)
+    assert backbone == [2e-5] * 16
+    assert hyper == pytest.approx([2e-4] * 7 + [2e-5] * 3 + [2e-6] * 3 + [2e-7] * 3, rel=1e-12)
+    assert hyper == pytest.approx(_as_the_code_says()[1], rel=1e-12)
 
     recipe, learner = caught(schedule="official")
-    assert recipe.renew
-    assert recipe.schedule == "constant"
-    assert [learner.factors(epoch) for epoch in (0, 1, 15)] == [(1.0, 10.0), (1.0, 0.0), (1.0, 0.0)]
+    assert recipe == Recipe(16, 96, 2e-5, "adam", weight_decay=5e-4, schedule="constant", renew=True)
+    assert _rates(recipe, learner) == ([2e-5] * 16, [2e-4] + [0.0] * 15)
+
+
+def test_other_rates_fall_by_the_same_arithmetic(few, recipe_of):
+    settings = {"learning_rate": 1e-3, "hyper_factor": 3.0, "epochs": 30}
+    method = few.method(HyperNet, ["quality"], resize=None, **settings)
+    recipe, learner = recipe_of(method, few.samples(["quality"]))
+    backbone, hyper = _rates(recipe, learner)
+    assert backbone == [1e-3] * 30
+    assert hyper == pytest.approx(_as_the_code_says(1e-3, 3.0, 30)[1], rel=1e-12)
 
 
 def test_each_part_is_drawn_for_itself_and_has_its_images_mos(few, recipe_of):

@@ -113,13 +113,3 @@ def test_a_group_of_factor_zero_stays_and_a_renewed_optimiser_has_no_memory():
             adam.step()
     for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
-
-
-def test_the_step_schedule_equals_torchs():
-    recipe = Recipe(16, 1, 2e-5, schedule="step", step_epochs=6)
-    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2e-5)
-    scheduler = torch.optim.lr_scheduler.StepLR(optimiser, step_size=6, gamma=0.1)
-    for epoch in range(16):
-        assert recipe.rate(epoch) == pytest.approx(scheduler.get_last_lr()[0], rel=1e-9)
-        optimiser.step()
-        scheduler.step()
