@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
@@ -249,7 +250,10 @@ class Prompts(nn.Module):
         self.main = TaskPrompts(n_ctx, text, vision, config)
         self.aux = TaskPrompts(n_ctx, text, vision, config) if use_aux else None
         guided = len(self.main.vision) if use_aux else 0
-        self.guidance = nn.ModuleList([nn.Linear(2 * vision[1], vision[1]) for _ in range(guided)])
+        layers = [nn.Linear(2 * vision[1], vision[1]) for _ in range(min(guided, 2))]
+        # As in the authors' code, the first layer begins with weights of its own, and all deeper ones as copies of one.
+        layers += [copy.deepcopy(layers[1]) for _ in range(guided - len(layers))]
+        self.guidance = nn.ModuleList(layers)
 
     def visual(self) -> list[torch.Tensor]:
         """Tokens of the quality task per vision layer: Linear([own ; auxiliary]), or its own without a second task."""

@@ -109,7 +109,9 @@ class CLIPAGIQATang(ClipMethod, PerTarget):
         hidden: int = Field(default=512, ge=1, description="width of the regressor's hidden layer")
         dropout: float = Field(default=0.5, ge=0, lt=1, description="before both layers of the regressor")
         epochs: int = Field(default=100, ge=1, description="the first one warms up")
-        batch_size: int = Field(default=32, ge=1, description="images per step")
+        batch_size: int = Field(
+            default=32, ge=1, description="images per step; a last batch that is not full is left out"
+        )
         learning_rate: float = Field(default=0.002, gt=0, description="of SGD with momentum 0.9, cosine schedule")
         weight_decay: float = Field(default=5e-4, ge=0, description="on context and regressor")
         warm_up_rate: float = Field(default=1e-5, gt=0, description="learning rate of the first epoch")
@@ -178,6 +180,7 @@ class CLIPAGIQATang(ClipMethod, PerTarget):
             schedule="cosine",
             warm_up_epochs=1,
             warm_up_rate=config.warm_up_rate,
+            drop_last=True,
         )
 
     def build(self) -> CategoryRegressor:

@@ -39,8 +39,8 @@ class CLIPIQAPlus(ClipMethod, NetworkMethod):
 
     Learnt are 16 vectors that both prompts share, half of them before the words and half behind, one model per target;
     both encoders of the CLIP are frozen. As in the official code (IceClear/CLIP-IQA, clipiqa_coop_koniq.py): mean
-    squared error to the MOS scaled to [0, 1], plain SGD, images at their own size without position embedding, mirrored
-    at random.
+    squared error to the MOS scaled to [0, 1], plain SGD on two GPUs' batches of 64, images at their own size without
+    position embedding, mirrored at random.
 
     The released model is that of step 80,000 of a training on KonIQ-10k; its schedule is a cosine over 300,000 steps.
     Here as many steps are taken whatever the size of the training part, so that there are more epochs where it is
@@ -64,7 +64,14 @@ class CLIPIQAPlus(ClipMethod, NetworkMethod):
   year = {2023}
 }"""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "quick": {"backbone": "demo-rn", "side": 64, "iterations": 200, "period": 200, "learning_rate": 0.1}
+        "quick": {
+            "backbone": "demo-rn",
+            "side": 64,
+            "iterations": 200,
+            "period": 200,
+            "batch_size": 64,
+            "learning_rate": 0.1,
+        }
     }
 
     class Config(CLIPIQAConfig):
@@ -73,7 +80,7 @@ class CLIPIQAPlus(ClipMethod, NetworkMethod):
         n_ctx: int = Field(default=16, ge=1, description="context vectors that both prompts share")
         iterations: int = Field(default=80_000, ge=1, description="steps, rounded to whole epochs")
         period: int = Field(default=300_000, ge=1, description="steps after which the cosine schedule has ended")
-        batch_size: int = Field(default=64, ge=1, description="images per step")
+        batch_size: int = Field(default=128, ge=1, description="images per step; official: 64 on each of two GPUs")
         learning_rate: float = Field(default=0.002, gt=0, description="of plain SGD at the first step")
         mirror: bool = Field(default=True, description="mirror half of the training images, drawn anew each epoch")
 

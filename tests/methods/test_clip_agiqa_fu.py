@@ -10,7 +10,7 @@ from agiqa_bench.data.image_cache import ImageCache
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import BadImageError, CheckpointError, ConfigError
 from agiqa_bench.methods import clip_agiqa_fu
-from agiqa_bench.methods.clip_agiqa_fu import CLIPAGIQAFu, PromptedCLIP
+from agiqa_bench.methods.clip_agiqa_fu import CLIPAGIQAFu, PromptedCLIP, Prompts
 from agiqa_bench.training import views
 from agiqa_bench.training.recipe import Recipe
 
@@ -57,6 +57,17 @@ def test_what_each_ablation_trains(row, expected, few):
     assert found == expected
     assert (prompts.aux is None) == (row == "without auxiliary task")
     assert next(iter(CLIPAGIQAFu.ablations)) == "full"
+
+
+def test_the_deeper_guidance_layers_begin_as_copies_of_one_and_are_layers_of_their_own():
+    prompts = Prompts(4, (2, 8), (5, 6), CLIPAGIQAFu.Config(), use_aux=True)
+    first, second, *deeper = prompts.guidance
+    assert len(deeper) == 3
+    assert not torch.equal(first.weight, second.weight)
+    for layer in deeper:
+        assert torch.equal(layer.weight, second.weight)
+        assert torch.equal(layer.bias, second.bias)
+        assert layer.weight is not second.weight
 
 
 def test_every_prompt_learns_and_clip_does_not(fitted, few):

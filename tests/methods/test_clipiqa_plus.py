@@ -125,7 +125,7 @@ def test_the_papers_recipe(few, recipe_of):
     samples = few.samples(["quality"])
     recipe, learner = recipe_of(method, samples)
     # 40 images are two whole batches of 16.
-    assert recipe == PartOfCosine(40_000, 64, 0.002, "sgd", momentum=0.0, drop_last=True, period=150_000)
+    assert recipe == PartOfCosine(40_000, 128, 0.002, "sgd", momentum=0.0, drop_last=True, period=150_000)
     assert recipe.rate(0) == 0.002
     assert recipe.rate(75_000) == pytest.approx((0.002 + 1e-7) / 2)
     assert recipe.rate(40_000) == pytest.approx(1e-7 + 0.5 * (0.002 - 1e-7) * (1 + math.cos(math.pi * 80 / 300)))

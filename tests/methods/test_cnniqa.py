@@ -26,16 +26,26 @@ def samples_of(folder, sizes):
     return Samples(table, ["quality"], ImageCache(paths, folder / "cache"))
 
 
-def naive_patches(image):
-    """All whole patches, one after another: Pillow's grey, and a box filter of scipy inside each patch."""
+def naive_patches(image, window=7, normalise="image"):
+    """All whole patches in turn: Pillow's grey, and a box filter of scipy on the image or inside each patch."""
     luma, found = np.asarray(Image.fromarray(image).convert("L")) / 255, []
+    if normalise == "image":
+        luma = locally_normalised(luma, window)
     for top in range(0, image.shape[0] - 31, 32):
         for left in range(0, image.shape[1] - 31, 32):
             patch = luma[top : top + 32, left : left + 32]
-            mean = uniform_filter(patch, 3, mode="reflect")  # scipy's word for the mirror that repeats the border
-            deviation = np.sqrt(np.maximum(uniform_filter(patch**2, 3, mode="reflect") - mean**2, 0))
-            found.append((patch - mean) / (deviation + 1))
+            found.append(patch if normalise == "image" else locally_normalised(patch, window))
     return np.stack(found)
+
+
+def locally_normalised(luma, window):
+    mean = uniform_filter(luma, window, mode="nearest")
+    deviation = np.sqrt(np.maximum(uniform_filter(luma**2, window, mode="nearest") - mean**2, 0))
+    return (luma - mean) / (deviation + 1)
+
+
+def patches_of(samples, stride=32, window=7, normalise="image"):
+    return Patches(samples, stride, "cpu", window, whole_image=normalise == "image")
 
 
 def test_grey_is_pillows():
@@ -47,14 +57,17 @@ def test_grey_is_pillows():
 
 
 def test_flat_patches_become_zero():
-    assert normalized(torch.full((2, 1, 32, 32), 0.7)).abs().max() < 1e-6
+    flat = normalized(torch.full((2, 1, 38, 38), 0.7), 7)
+    assert flat.shape == (2, 1, 32, 32)
+    assert flat.abs().max() < 1e-6
 
 
-def test_patches_are_those_of_a_loop(tmp_path):
+@pytest.mark.parametrize(("window", "normalise"), [(7, "image"), (3, "image"), (7, "patch"), (3, "patch")])
+def test_patches_are_those_of_a_loop(window, normalise, tmp_path):
     samples = samples_of(tmp_path, [(64, 64), (32, 95), (70, 33), (128, 32)])
-    patches = Patches(samples, 32, "cpu")
+    patches = patches_of(samples, 32, window, normalise)
     assert patches.owners.tolist() == [0] * 4 + [1] * 2 + [2] * 2 + [3] * 4
-    wanted = np.concatenate([naive_patches(np.array(image)) for image in samples.images])
+    wanted = np.concatenate([naive_patches(np.array(image), window, normalise) for image in samples.images])
     order = np.array([5, 0, 11, 3])
     np.testing.assert_allclose(patches(order)[:, 0], wanted[order], atol=1e-5)
     np.testing.assert_allclose(patches(np.arange(12))[:, 0], wanted, atol=1e-5)
@@ -62,7 +75,12 @@ def test_patches_are_those_of_a_loop(tmp_path):
 
 @pytest.mark.parametrize(("size", "stride", "count"), [((512, 512), 32, 256), ((512, 512), 16, 961), ((63, 65), 32, 2)])
 def test_all_whole_patches_are_counted(size, stride, count, tmp_path):
-    assert len(Patches(samples_of(tmp_path, [size]), stride, "cpu").owners) == count
+    assert len(patches_of(samples_of(tmp_path, [size]), stride).owners) == count
+
+
+def test_an_image_is_normalised_as_a_whole_by_seven_pixels_and_as_the_port_by_three_in_each_patch():
+    assert (CNNIQA.Config().normalise, CNNIQA.Config().window) == ("image", 7)  # P = Q = 3 to each side
+    assert CNNIQA.ablations["port"] == {"normalise": "patch", "window": 3}
 
 
 def test_the_network_is_its_layers():
@@ -99,13 +117,16 @@ def test_gradients_are_those_of_max_pooling():
     torch.testing.assert_close(found, network.convolution.weight.grad)
 
 
-def test_a_score_is_the_mean_over_the_patches(few, tmp_path):
-    method = few.method(CNNIQA, ["quality"], epochs=1).fit(few.samples(["quality"]).subset(range(4)))
+@pytest.mark.parametrize("ablation", ["paper", "port"])
+def test_a_score_is_the_mean_over_the_patches(ablation, few, tmp_path):
+    settings = CNNIQA.ablations[ablation]
+    method = few.method(CNNIQA, ["quality"], epochs=1, **settings).fit(few.samples(["quality"]).subset(range(4)))
     samples = samples_of(tmp_path, [(64, 96), (32, 32), (100, 40)])
     network = method.networks["quality"]
+    assert not network.training  # or dropout would have a part in the scores
     with torch.no_grad():
         wanted = [
-            network(torch.from_numpy(naive_patches(np.array(image))[:, None]).float()).mean().item()
+            network(torch.from_numpy(naive_patches(np.array(image), **settings)[:, None]).float()).mean().item()
             for image in samples.images
         ]
     np.testing.assert_allclose(method.predict(samples)[:, 0], wanted, atol=1e-5)
@@ -119,7 +140,7 @@ def test_every_patch_learns_the_mos_of_its_image(few, recipe_of):
     wanted = torch.from_numpy(samples.mos[[0, 0, 1, 39], 0]).float()
     network = learner.model.eval()
     with torch.no_grad():
-        found = network(Patches(samples, 32, "cpu")(positions))
+        found = network(patches_of(samples)(positions))
         assert learner.loss(positions, 0, {}).item() == pytest.approx((found - wanted).abs().mean().item())
 
 

