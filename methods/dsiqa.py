@@ -37,10 +37,10 @@ class DSIQA(ExtractingMethod):
 
     After the authors' MATLAB code (CPBD_compute). For DSIQA, IP-IQA's tables cite Narvekar and Karam (2009), who
     introduced this measure; the code is of its version of 2011. Canny edges are scikit-image's, with the standard
-    deviation and thresholds of MATLAB's `edge`; its gradient is a Sobel operator on the smoothed image where MATLAB's is
-    the derivative of a Gaussian, so single edge pixels may differ, and with them which blocks with little content count.
-    How MATLAB thins Sobel edges is not documented; see `vertical_edges`. Published ports differ from the original more:
-    they have another Sobel threshold, or classify blocks by Sobel edges.
+    deviation and thresholds of MATLAB's `edge`; its gradient is a Sobel operator on the smoothed image, where MATLAB's
+    is the derivative of a Gaussian, so single edge pixels may differ, and with them which blocks with little content
+    count. How MATLAB thins Sobel edges is not documented; see `vertical_edges`. Published ports differ from the
+    original more: they have another Sobel threshold, or classify blocks by Sobel edges.
     """
 
     name = "dsiqa"

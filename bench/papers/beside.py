@@ -101,7 +101,8 @@ def beside(table: PublishedTable, dataset: str, target: str, results: RunResults
     """One column of a published table, beside each figure what a run of the same data measured.
 
     A difference is measured - published, of the numbers as they are shown. There is none for a row with a stand-in for
-    weights, nor beside a negative figure, whose sign may be that of a score that falls with quality.
+    weights, nor where it is doubtful that the published row is what was measured, nor beside a negative figure, whose
+    sign may be that of a score that falls with quality.
     """
     rows = [row for row in table.rows if table.figure(row.method, dataset, target, table.metrics[0])]
     pairs = [(row, find_measured(row, results, target)) for row in rows]
@@ -115,7 +116,7 @@ def beside(table: PublishedTable, dataset: str, target: str, results: RunResults
         numbers: list[Number | str] = []
         for metric in table.metrics:
             text = table.figure(row.method, dataset, target, metric)
-            numbers += _published_measured_difference(text, results, measured, target, metric)
+            numbers += _published_measured_difference(text, results, measured, target, metric, row.doubt)
         words = ", ".join(dict.fromkeys(found.what for found in differing.get(row.method, [])))
         differs = "not measured" if measured is None else words or NOTHING
         cells.append(Row(row.method, _name(table, row), (differs, *numbers), row.group))
@@ -205,7 +206,7 @@ def _columns_beside(table: PublishedTable) -> tuple[Column, ...]:
 
 
 def _published_measured_difference(
-    text: str, results: RunResults, method: MethodResults | None, target: str, metric: str
+    text: str, results: RunResults, method: MethodResults | None, target: str, metric: str, doubt: str
 ) -> tuple[Number, Number, Number]:
     """A published figure, the measured number, and their difference."""
     published = _number(text)
@@ -215,6 +216,8 @@ def _published_measured_difference(
     number = number_of(results, method, target, metric)
     if number.value is None or published.value is None:
         return published, number, Number(None, reason=number.reason or published.reason)
+    if doubt:
+        return published, number, Number(None, reason=doubt)
     if published.value < 0:
         return published, number, Number(None, reason="published with a minus")
     decimals = len(text.partition(".")[2])

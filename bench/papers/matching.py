@@ -44,13 +44,16 @@ def label_of(spec: str) -> str:
 
 
 def find_measured(row: PrintedRow, results: RunResults, target: str) -> MethodResults | None:
-    """The finished row of a run that was asked for as the printed row's `spec`; None if there is none.
+    """The finished row of a run that was asked for as the printed row's `spec`, or else as its `instead`.
 
     Of several (one with a stand-in, or from another folder) the one with real weights counts, then the one with most
-    repeats.
+    repeats. None if there is none.
     """
-    fitting = [method for method in _finished(results, target) if row.spec and bears(method.label, row.spec)]
-    return min(fitting, key=lambda method: (bool(method.stand_ins), -len(method.cells)), default=None)
+    for spec in filter(None, (row.spec, row.instead)):
+        fitting = [method for method in _finished(results, target) if bears(method.label, spec)]
+        if fitting:
+            return min(fitting, key=lambda method: (bool(method.stand_ins), -len(method.cells)))
+    return None
 
 
 def other_rows(table: PublishedTable, row: PrintedRow, results: RunResults, target: str) -> list[str]:
@@ -117,6 +120,11 @@ def differences(row: PrintedRow, protocol: Protocol, results: RunResults, method
         found.append(Difference("weights", f"weights are {here}; published: {', '.join(row.weights)}"))
     if method.preset not in ("", "paper"):
         found.append(Difference("settings", f"settings of the {method.preset} preset, not those of the paper"))
+    found += [
+        Difference("settings", f"{key} is {method.config[key]}; published: {value}")
+        for key, value in row.settings.items()
+        if key in method.config and method.config[key] != value
+    ]
     found += protocol_differences(protocol, results, method)
     if method.note:
         found.append(Difference("method", method.note))

@@ -94,19 +94,25 @@ class PrintedRow(_Stored):
         method: Its name as printed.
         group: Heading that it stands under; empty if there is none.
         spec: What `--methods` takes to measure it; empty if nothing does.
+        instead: What else stands beside it where a run has no row of `spec`; empty if nothing does.
+        settings: Settings of the method that the row is known to come from; what was measured with others says so.
         unmeasured: Why nothing does; empty if something does.
         protocol: Name of its protocol among the paper's.
         weights: Names of the weights that it was published with; empty if they were not stated.
         note: What a reader must know about measuring it.
+        doubt: Why what `spec` measures may be another thing than what was published; no difference is then printed.
     """
 
     method: str
     group: str = ""
     spec: str = ""
+    instead: str = ""
+    settings: dict[str, str] = {}
     unmeasured: str = ""
     protocol: str
     weights: list[str] = []
     note: str = ""
+    doubt: str = ""
 
     @model_validator(mode="after")
     def _measured_or_not(self) -> Self:

@@ -42,7 +42,9 @@ def rows(table: PublishedTable, shown: Sequence[PrintedRow]) -> list[str]:
     """Remarks on single rows: what measures them or why nothing does, and where else the same digits stand."""
     found: dict[str, list[str]] = {}
     for row in shown:
-        if text := row.note or (f"not measured here: {row.unmeasured}" if row.unmeasured else ""):
+        unmeasured = f"not measured here: {row.unmeasured}" if row.unmeasured else ""
+        doubt = f"{row.doubt}, so no difference is computed" if row.doubt else ""
+        for text in filter(None, (row.note, unmeasured, doubt)):
             found.setdefault(text, []).append(row.method)
     notes = [f"{_names(names)}: {text}" for text, names in found.items()]
     wanted = {row.method for row in shown}

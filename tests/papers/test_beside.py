@@ -110,6 +110,56 @@ def test_default_settings_count_and_others_are_named(results):
     assert cells(ablation, "IP-IQA baseline (CLIP RN50)")["srcc_measured"].value is None
 
 
+def test_settings_that_are_not_the_published_ones_are_named(stored):
+    names = ["ipiqa", "ipiqa[variant=official]", "clip_agiqa_fu"]
+    configs = {"ipiqa": "paper", "ipiqa[variant=official]": "official", "clip_agiqa_fu": "paper"}
+    changes = {label: {"config": {"variant": variant}} for label, variant in configs.items()}
+
+    def shown(names, table):
+        return with_runs(published_table(table), [read_results(official(stored(names=names), **changes))])[-1]
+
+    paper = shown(["ipiqa", "niqe"], "ipiqa-table1")
+    assert cells(paper, "IP-IQA")["differs_in"] == "weights, settings, selection, repeats"
+    assert note(paper, "IP-IQA (settings)").endswith(": variant is paper; published: official")
+    # The row that has them stands in the first one's place.
+    both = shown(names, "ipiqa-table1")
+    assert "IP-IQA = ipiqa[variant=official]" in note(both, "rows of the run")
+    assert cells(both, "IP-IQA")["differs_in"] == "weights, selection, repeats"
+    assert note(both, "IP-IQA: in the run") == (
+        "IP-IQA: in the run with other settings or weights too, and not compared: ipiqa"
+    )
+    (fu, *_) = with_runs(published_table("second-hand"), [read_results(official(stored(names=names), **changes))])
+    assert "variant is paper; published: official" in note(fu, "all measured rows (settings)")
+
+
+@pytest.mark.parametrize(("table", "row"), [("ipiqa-table1", "CLIPIQA"), ("tang-agiqa3k", "CLIP-IQA")])
+def test_where_two_methods_may_be_meant_no_difference_is_printed_and_both_are_named(results, table, row):
+    published = published_table(table)
+    shown = with_runs(published, [results])[-1]
+    found = cells(shown, row)
+    assert found["srcc_published"] == Number(0.8426)
+    assert found["srcc_measured"].n == 3
+    assert [found[f"{metric}_difference"].value for metric in ("srcc", "plcc", "krcc")] == [None] * 3
+    remark = note(shown, f"{row}: whether it was zero-shot CLIPIQA (clipiqa) or CLIPIQA+ with learnt prompts")
+    assert "(clipiqa_plus)" in remark
+    assert remark.endswith("no difference is computed")
+    assert remark in with_runs(published, [])[-1].notes
+    # What makes it implausible of a zero-shot model: it is above what was trained, on each data set.
+    trained = [name for name in ("DBCNN", "HyperNet") if name in {one.method for one in published.rows}]
+    for dataset, target in published.columns:
+        figures = [float(published.figure(name, dataset, target, "srcc")) for name in (row, *trained)]
+        assert figures[0] > max(figures[1:])
+
+
+def test_a_figure_that_others_could_not_confirm_says_so(stored):
+    (alone,) = with_runs(published_table("ipiqa-table2"), [])
+    assert cells(alone, "ImageReward")["agiqa3k_alignment_srcc_published"] == Number(0.7298)
+    remark = note(alone, "ImageReward: without training, on all images")
+    assert "0.4765 in place of 0.7298" in remark
+    run = stored(names=["imagereward", "niqe"], targets=("quality", "alignment"))
+    assert remark in with_runs(published_table("ipiqa-table2"), [read_results(official(run))])[-1].notes
+
+
 def test_other_weights_settings_split_and_precision_are_named(stored):
     other = stored("agiqa3k", names=["clip_agiqa_tang", "niqe"], select="test")
     changes = {"clip_agiqa_tang": {"preset": "quick", "note": "a note"}}

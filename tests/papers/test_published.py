@@ -5,6 +5,7 @@ import io
 import os
 import shutil
 from collections import defaultdict
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -147,11 +148,28 @@ def test_every_row_is_measured_by_a_registered_method_or_says_why_not():
     assert "v1" in unmeasured["ipiqa-table2", "HPS"]
 
 
+def test_what_a_row_is_measured_by_has_the_settings_that_it_was_published_with():
+    checked = set()
+    for table in published_tables():
+        for row in table.rows:
+            if not row.settings:
+                assert not row.instead
+                continue
+            spec = parse_method(row.spec)
+            fields = method_registry().load(spec.name).Config.model_fields
+            assert {key: dict(spec.settings)[key] for key in row.settings} == row.settings
+            # What stands in for it differs from it in these settings alone.
+            assert parse_method(row.instead) == replace(spec, settings=())
+            assert {fields[key].default for key in row.settings} != set(row.settings.values())
+            checked.add((table.id, row.method))
+    assert len(checked) == 8
+
+
 def test_a_plan_labels_rows_as_they_are_looked_up():
     specs = [
         spec for spec in dict.fromkeys(row.spec for table in published_tables() for row in table.rows) if "[" in spec
     ]
-    assert len(specs) == 8
+    assert len(specs) == 10
     request = RunRequest(dataset="demo", methods=tuple(specs), annotations_only=True, repeats=1)
     assert [method.label for method in make_plan(request).methods] == [label_of(spec) for spec in specs]
 

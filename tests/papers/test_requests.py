@@ -14,7 +14,7 @@ def test_one_run_per_data_set_under_the_protocol_of_the_project():
     assert (one.dataset, other.dataset) == ("agiqa1k", "agiqa3k")
     assert one.methods == (
         "ceiq", "niqe", "dsiqa", "sisblim", "gmlf", "higrade", "dbcnn", "cnniqa", "clipiqa", "hypernet",
-        "resnet50_scratch", "resnet50", "ipiqa",
+        "resnet50_scratch", "resnet50", "ipiqa[variant=official]",
     )  # fmt: skip
     assert (one.split, one.select, one.repeats, one.targets) == ("grouped", "validation", 3, ())
     assert one.output == Path("results/runs/agiqa1k")
@@ -24,7 +24,7 @@ def test_rows_without_a_method_are_left_out():
     (request,) = requests_for(published_table("tang-agiqa3k"), {})
     assert request.methods == ("ceiq", "niqe", "gmlf", "cnniqa", "dbcnn", "clipiqa", "clip_agiqa_tang")
     (request,) = requests_for(published_table("ipiqa-table2"), {})
-    assert request.methods == ("clipscore", "imagereward", "stairreward", "ipiqa")
+    assert request.methods == ("clipscore", "imagereward", "stairreward", "ipiqa[variant=official]")
 
 
 def test_as_published_takes_over_split_and_selection():
