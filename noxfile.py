@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
-import re
 from pathlib import Path
 
 import nox
@@ -16,11 +12,6 @@ nox.options.sessions = ["lint", "typecheck", "tests", "readme_check"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 THIS_PYTHON = None
-README = Path("README.md")
-FIGURE = Path("results/reference/demo-srcc.svg")
-SCREENSHOT = Path("results/reference/demo-report.png")
-TOLERANCE = 0.02
-"""How far the README's numbers may be from today's: another processor rounds otherwise while a network learns."""
 
 
 def group(name: str) -> list[str]:
@@ -93,103 +84,35 @@ def benchmark(session: nox.Session) -> None:
 def readme(session: nox.Session) -> None:
     """Compute the README's tables and pictures again; -- FOLDER holds the real data sets' annotation files."""
     session.install("-e", ".", "playwright", "pytest")
-    session.run("python", "-m", "agiqa_bench.synthetic.contact_sheet", "results/reference/demo-contact-sheet.png")
     output = Path(session.create_tmp())
-    block = demo_block(session, output / "demo")
-    replace_block("demo table", block)
-    session.run("agiqa-bench", "report", f"{output}/demo", "--output", f"{output}/report")
-    figure = (output / "report/figures/strip-srcc-quality.svg").read_text("utf-8")
-    FIGURE.write_text(figure.replace("</svg>", f"<!-- {stamp(block)} --></svg>"), "utf-8")
-    session.run("python", "tests/reporting/screenshot.py", f"{output}/report/report.html", str(SCREENSHOT))
+    run, report, picture = output / "demo", output / "report", output / "report.png"
+    run_demo(session, run)
+    session.run("agiqa-bench", "report", str(run), "--output", str(report))
+    session.run("python", "tests/reporting/screenshot.py", f"{report}/report.html", str(picture))
+    session.run("python", "tests/readme.py", "write", str(run), str(report), str(picture))
     if not session.posargs:
         return
-    titles = ("Data set", "Split", "Target", "Method", "SRCC", "PLCC", "SRCC in generator", "SRCC in prompt")
-    lines = [titles, ("---",) * 4 + ("---:",) * 4]
     for dataset, split in (
         ("agiqa3k", "grouped"),
         ("agiqa1k", "grouped"),
         ("aigciqa2023", "grouped"),
         ("agiqa3k", "image"),
     ):
-        where = f"{output}/{dataset}-{split}"
         arguments = ["--methods", "generator_mean,prompt_text,generator_prompt", "--dataset", dataset]
-        arguments += ["--split", split, "--annotations-only", "--data-root", session.posargs[0], "--output", where]
-        session.run("agiqa-bench", "run", *arguments)
-        table = str(session.run("agiqa-bench", "report", "--format", "csv", where, silent=True))
-        Path(f"results/reference/no-pixel/{dataset}-{split}.csv").write_text(table, "utf-8")
-        lines += [summary(row) for row in csv.DictReader(io.StringIO(table))]
-    replace_block("no-pixel table", "\n".join(f"| {' | '.join(line)} |" for line in lines))
+        arguments += ["--split", split, "--annotations-only", "--data-root", session.posargs[0]]
+        session.run("agiqa-bench", "run", *arguments, "--output", f"{output}/{dataset}-{split}")
+    session.run("python", "tests/readme.py", "no-pixel", str(output))
 
 
 @nox.session(python=THIS_PYTHON)
 def readme_check(session: nox.Session) -> None:
-    """Say whether the README's table and figure are what the code gives now: runs the demo again, in some minutes."""
+    """Say whether the README's tables and pictures are what the code gives now: runs the demo in some minutes."""
     session.install("-e", ".")
-    shown = block_of("demo table")
-    if stamp(shown) not in FIGURE.read_text("utf-8"):
-        session.error(f"{FIGURE} was not drawn with the README's table: nox -s readme")
-    now = demo_block(session, Path(session.create_tmp()) / "demo")
-    before, after = numbers(shown), numbers(now)
-    if before.keys() != after.keys():
-        session.error(f"rows come or go: {sorted(before.keys() ^ after.keys())}; nox -s readme")
-    moved = {
-        row: (old, new)
-        for row, old in before.items()
-        if len(old) != len(new := after[row]) or any(abs(x - y) > TOLERANCE for x, y in zip(old, new, strict=True))
-    }
-    if moved:
-        session.error(f"the README's table is stale by more than {TOLERANCE}: {moved}; nox -s readme")
-    session.log(f"the README's table is fresh: {len(after)} rows within {TOLERANCE}")
+    run = Path(session.create_tmp()) / "demo"
+    run_demo(session, run)
+    session.run("python", "tests/readme.py", "check", str(run))
 
 
-def demo_block(session: nox.Session, output: Path) -> str:
-    """Run all methods on the demo data set and give the README's tables of it."""
+def run_demo(session: nox.Session, output: Path) -> None:
+    """Run all methods on the demo data set."""
     session.run("agiqa-bench", "run", "--dataset", "demo", "--output", str(output), env=compiled(session))
-    show = ("agiqa-bench", "report", "--brief", "--format", "markdown", str(output))
-    text = str(session.run(*show, silent=True))
-    return "\n\n".join(section(text, target) for target in ("quality", "alignment"))
-
-
-def section(markdown: str, target: str) -> str:
-    """The table of one target out of a Markdown report, under a plain line instead of a heading."""
-    part = markdown.split(f"### Target: {target}\n", 1)[1]
-    table = next(block for block in part.split("\n\n") if block.startswith("|"))
-    return f"Target: {target}\n\n{table}"
-
-
-def numbers(block: str) -> dict[str, list[float]]:
-    """Every number of each row of the README's tables, by target and method."""
-    found, target = {}, ""
-    for line in block.splitlines():
-        target = line if line.startswith("Target: ") else target
-        if line.startswith("| ") and not line.startswith(("| ---", "| Method")):
-            name, *cells = line.strip("| ").split(" | ")
-            found[f"{target}: {name}"] = [float(text) for text in re.findall(r"-?\d+\.\d+", " ".join(cells))]
-    return found
-
-
-def stamp(block: str) -> str:
-    """What ties a picture to the table that it was drawn with."""
-    return f"table {hashlib.sha256(block.encode()).hexdigest()}"
-
-
-def summary(row: dict[str, str]) -> tuple[str, ...]:
-    """One row of a results table with the metrics that the README shows."""
-    metrics = []
-    for key in ("srcc", "plcc", "srcc_within_generator", "srcc_within_prompt"):
-        mean, std = row[f"{key}_mean"], row[f"{key}_std"]
-        metrics.append(f"{float(mean):.3f} ± {float(std):.3f}" if mean else "undefined")
-    return (row["dataset"], row["split"], row["target"], f"`{row['method']}`", *metrics)
-
-
-def block_of(name: str) -> str:
-    """What stands between `<!-- name -->` and `<!-- end of name -->` of the README."""
-    text = README.read_text("utf-8").split(f"<!-- {name} -->\n", 1)[1]
-    return text.split(f"\n<!-- end of {name} -->", 1)[0]
-
-
-def replace_block(name: str, block: str) -> None:
-    """Put a block between `<!-- name -->` and `<!-- end of name -->` of the README."""
-    before, rest = README.read_text("utf-8").split(f"<!-- {name} -->\n", 1)
-    after = rest.split(f"<!-- end of {name} -->", 1)[1]
-    README.write_text(f"{before}<!-- {name} -->\n{block}\n<!-- end of {name} -->{after}", "utf-8")

@@ -125,6 +125,12 @@ def stored_runs() -> ModuleType:
     return _module("stored_runs")
 
 
+@pytest.fixture(scope="session")
+def readme() -> ModuleType:
+    """The module `tests/readme.py`, which writes and checks what the README shows of runs."""
+    return _module("readme")
+
+
 def _module(name: str) -> ModuleType:
     """A module beside this one: the tests are no package."""
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
