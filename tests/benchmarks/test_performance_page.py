@@ -17,7 +17,8 @@ ROW = re.compile(r"^\| .* \| `(?P<part>\w+)`: `(?P<entry>[^`]+)` \|$", re.MULTIL
 """A row of figures: what it is about, its figures, its commit, and in the last column what it is stored as."""
 
 FIGURE = re.compile(
-    r"\d(?: to \d+)? ?(?:%|x\b(?! \d)|times\b|s\b|ms\b|seconds|minutes|[kMG]i?B\b|images (?:per|/)|G?FLOPS?\b)|\b\d\.\d|\de-\d"
+    r"\d(?: to \d+)? ?(?:%|x\b(?! \d)|times\b|s\b|ms\b|seconds|minutes|[kMG]i?B\b|images (?:per|/)|G?FLOPS?\b)"
+    r"|\b\d\.\d|\de-\d"
 )
 """What a measured figure looks like."""
 
