@@ -145,7 +145,8 @@ def _why_missing(row: PrintedRow, results: RunResults) -> str:
     for plan in results.plans:
         for planned in plan["methods"]:
             shown = without_home(planned["display"])
-            if bears(planned["label"], row.spec) and shown in left_out:
+            asked_for = any(bears(planned["label"], spec) for spec in (row.spec, row.instead) if spec)
+            if asked_for and shown in left_out:
                 return left_out[shown]
     return "not in the run"
 

@@ -132,6 +132,12 @@ def test_settings_that_are_not_the_published_ones_are_named(stored):
     assert "variant is paper; published: official" in note(fu, "CLIP-AGIQA (Fu, inferred) (settings)")
 
 
+def test_why_a_row_is_missing_is_said_of_its_default_settings_too(stored):
+    run = stored(names=["niqe", "clip_probe"], skipped={"ipiqa": "the weights are not here"})
+    table = with_runs(published_table("ipiqa-table1"), [read_results(official(run))])[-1]
+    assert note(table, "IP-IQA: skipped") == "IP-IQA: skipped: the weights are not here"
+
+
 @pytest.mark.parametrize(("table", "row"), [("ipiqa-table1", "CLIPIQA"), ("tang-agiqa3k", "CLIP-IQA")])
 def test_where_two_methods_may_be_meant_no_difference_is_printed_and_both_are_named(results, table, row):
     published = published_table(table)
