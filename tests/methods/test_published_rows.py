@@ -36,9 +36,7 @@ REASONS = {
     "hps": "hpsv2",
 }
 
-SHORT = {name: {"epochs": 1} for name in ("cnniqa", "hypernet", "ipiqa", "resnet50", "resnet50_scratch")} | {
-    "niqe": {"pristine": "refit"}
-}
+SHORT = {name: {"epochs": 1} for name in ("cnniqa", "hypernet", "ipiqa", "resnet50", "resnet50_scratch")}
 """Settings beside the quick preset with which a method runs here, in seconds."""
 
 
