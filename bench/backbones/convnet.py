@@ -1,7 +1,8 @@
 """Image backbones that are trained on: what `resnet50.tv_in1k` means, where its weights are, and the network itself.
 
 - `architecture.tag`: an entry of timm's tables, e.g. `resnet50.tv_in1k` (torchvision's weights)
-- `architecture:file`: a local file with timm's or torchvision's tensors, e.g. `resnet50:/path/to/file.pth`
+- `architecture:file`: a local file with the tensors of timm or torchvision, e.g. `resnet50:/path/to/file.pth`, or with
+  those of EfficientNet-PyTorch, e.g. `tf_efficientnet_lite0:/path/to/file.pth`
 - `architecture:none`: no weights, drawn at random
 - `demo-rn`: the image tower of the demo CLIP that this project ships, a stand-in for weights of ImageNet;
   `demo-rn:none`: the same small architecture, drawn at random
@@ -42,6 +43,29 @@ _TORCHVISION = re.compile(r"(wide_)?res(net|next)\d|vgg\d")
 
 _OTHER_NAMES = {"resnet50.tv_in1k": ("resnet50-19c8e357.pth",)}
 """Files of the same weights under the names of torchvision's earlier days."""
+
+_OUTSIDE_BLOCKS = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+"""Timm's names of EfficientNet-PyTorch's layers (lukemelas/EfficientNet-PyTorch) that are in no block."""
+
+_EXPANDING_BLOCK = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_se_reduce": "se.conv_reduce",
+    "_se_expand": "se.conv_expand",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+"""The same of a block's layers; without the first convolution timm counts the others from there, `_PLAIN_BLOCK`."""
+
+_PLAIN_BLOCK = {**_EXPANDING_BLOCK, "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 
 _NEXT_STEP = "give a state dict (.pth) of timm or torchvision, or a .safetensors file"
 
@@ -296,7 +320,7 @@ def _load_timm(resolved: ResolvedConvNet) -> Any:
 
     if resolved.path is None:
         return timm.create_model(resolved.architecture, pretrained=False)
-    tensors = read_tensors(resolved.path, _NEXT_STEP)
+    tensors = _by_timms_names(read_tensors(resolved.path, _NEXT_STEP), resolved)
     entry = _entry(resolved.spec.partition(":")[0], needs_tag=False)
     classes = _classes(tensors, entry)
     try:
@@ -310,6 +334,39 @@ def _load_timm(resolved: ResolvedConvNet) -> Any:
         raise WeightsUnavailableError(
             f"weight file {resolved.path} does not fit {resolved.architecture}: {one_line(error)}; {_NEXT_STEP}"
         ) from error
+
+
+def _by_timms_names(tensors: Mapping[str, torch.Tensor], resolved: ResolvedConvNet) -> Mapping[str, torch.Tensor]:
+    """Tensors of EfficientNet-PyTorch under timm's names; those of other files as they are.
+
+    They come from TensorFlow, whose padding and batch norm timm's other EfficientNets do not have.
+
+    Raises:
+        WeightsUnavailableError: The architecture is not one of timm's `tf_efficientnet`s.
+    """
+    import timm
+
+    if "_conv_stem.weight" not in tensors:
+        return tensors
+    if not resolved.architecture.startswith("tf_efficientnet"):
+        raise WeightsUnavailableError(
+            f"weight file {resolved.path} holds an EfficientNet with TensorFlow's padding, which "
+            f"{resolved.architecture} has not: name the architecture tf_efficientnet_..., e.g. tf_efficientnet_lite0"
+        )
+    with torch.device("meta"):
+        stages = timm.create_model(resolved.architecture, pretrained=False).blocks
+    blocks = [f"blocks.{stage}.{place}" for stage, blocks in enumerate(stages) for place in range(len(blocks))]
+
+    def renamed(name: str) -> str:
+        inside = re.fullmatch(r"_blocks\.(\d{1,3})\.(\w+)\.(\w+)", name)
+        if inside and int(inside[1]) < len(blocks):
+            expands = f"_blocks.{inside[1]}._expand_conv.weight" in tensors
+            layer = (_EXPANDING_BLOCK if expands else _PLAIN_BLOCK).get(inside[2], inside[2])
+            return f"{blocks[int(inside[1])]}.{layer}.{inside[3]}"
+        layer, _, kind = name.partition(".")
+        return f"{_OUTSIDE_BLOCKS.get(layer, layer)}.{kind}"
+
+    return {renamed(name): tensor for name, tensor in tensors.items()}
 
 
 def _classes(tensors: Mapping[str, torch.Tensor], entry: Mapping[str, Any]) -> int:

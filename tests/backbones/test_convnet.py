@@ -208,3 +208,52 @@ def test_files_that_do_not_fit(tmp_path):
     torch.save(state, tmp_path / "lacking.pth")
     with pytest.raises(WeightsUnavailableError, match=r"lacking.pth does not fit resnet18: .*layer3.0.bn1.bias"):
         build_convnet(resolve_convnet(f"resnet18:{tmp_path}/lacking.pth"))
+
+
+def _as_efficientnet_pytorch(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Weights of one of timm's EfficientNets under the names of lukemelas/EfficientNet-PyTorch, in its order of layers.
+
+    Both define their layers in the order in which an image passes them, so names are paired by place.
+    """
+    weight, norm = ("weight",), ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    layers = [("_conv_stem", weight), ("_bn0", norm)]
+    for number, block in enumerate(each for stage in model.blocks for each in stage):
+        squeezes = isinstance(block.se, timm.models._efficientnet_blocks.SqueezeExcite)
+        names = [("_expand_conv", weight), ("_bn0", norm)] if hasattr(block, "conv_pwl") else []
+        names += [("_depthwise_conv", weight), ("_bn1", norm)]
+        names += [("_se_reduce", ("weight", "bias")), ("_se_expand", ("weight", "bias"))] if squeezes else []
+        names += [("_project_conv", weight), ("_bn2", norm)]
+        layers += [(f"_blocks.{number}.{name}", kinds) for name, kinds in names]
+    layers += [("_conv_head", weight), ("_bn1", norm), ("_fc", ("weight", "bias"))]
+    theirs = [f"{name}.{kind}" for name, kinds in layers for kind in kinds]
+    return dict(zip(theirs, model.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("architecture", ["tf_efficientnet_lite0", "tf_efficientnet_b0"])
+def test_an_efficientnet_of_efficientnet_pytorch(architecture, tmp_path):
+    torch.manual_seed(0)
+    theirs = timm.create_model(architecture, num_classes=7).eval()
+    for name, tensor in theirs.state_dict().items():
+        if "bn" in name and tensor.is_floating_point():
+            tensor.add_(0.2 * torch.rand_like(tensor))  # no two norms are alike, so that a wrong name shows
+    named = _as_efficientnet_pytorch(theirs)
+    assert named["_blocks.1._bn0.running_var"].equal(theirs.state_dict()["blocks.1.0.bn1.running_var"])
+    torch.save(named, tmp_path / "efficientnet.pth")
+    ours = build_convnet(resolve_convnet(f"{architecture}:{tmp_path}/efficientnet.pth")).model.state_dict()
+    expected = {name: tensor for name, tensor in theirs.state_dict().items() if not name.startswith("classifier.")}
+    assert ours.keys() == expected.keys()
+    assert all(tensor.equal(expected[name]) for name, tensor in ours.items())
+
+
+def test_an_efficientnet_of_efficientnet_pytorch_is_refused_where_it_does_not_fit(tmp_path):
+    named = _as_efficientnet_pytorch(timm.create_model("tf_efficientnet_lite0", num_classes=7))
+    torch.save(named, tmp_path / "efficientnet.pth")
+    with pytest.raises(
+        WeightsUnavailableError, match=r"padding.* efficientnet_lite0 has not: name .* tf_efficientnet_"
+    ):
+        build_convnet(resolve_convnet(f"efficientnet_lite0:{tmp_path}/efficientnet.pth"))
+    with pytest.raises(WeightsUnavailableError, match=r"does not fit tf_efficientnet_lite1: .*blocks\.5\.1"):
+        build_convnet(resolve_convnet(f"tf_efficientnet_lite1:{tmp_path}/efficientnet.pth"))
+    torch.save({**named, "_blocks.99._bn0.weight": torch.zeros(3)}, tmp_path / "more.pth")
+    with pytest.raises(WeightsUnavailableError, match=r"does not fit tf_efficientnet_lite0: .*_blocks\.99"):
+        build_convnet(resolve_convnet(f"tf_efficientnet_lite0:{tmp_path}/more.pth"))
