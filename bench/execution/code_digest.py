@@ -75,7 +75,8 @@ def code_digest(cls: type[Method]) -> CodeDigest:
         file = _source_file(name)
         if file is not None:
             files[name] = file
-            pending.extend(_imports(file, name))
+            package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+            pending.extend(_imports(file.read_bytes(), package))
     for name in _ROAD:
         file = _source_file(name)
         if file is not None:
@@ -114,11 +115,12 @@ def _source_file(name: str) -> Path | None:
     return path if path is not None and path.suffix == ".py" and path.is_file() else None
 
 
-def _imports(file: Path, name: str) -> list[str]:
-    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+@cache
+def _imports(source: bytes, package: str) -> list[str]:
+    """Modules that a module of a package names in its imports; parsed once, though many methods reach it."""
     found: list[str] = []
     try:
-        tree = ast.parse(file.read_bytes())
+        tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return found  # somebody's file that Python cannot read either: its bytes are in the digest
     for node in ast.walk(_without_type_checking(tree)):

@@ -65,3 +65,12 @@ def test_a_file_beside_a_plugin_is_followed(tmp_path, monkeypatch, fresh_registr
     (tmp_path / "sibling_of_a_plugin.py").write_text("SIGN = -1\n")
     assert digest_of(cls).sources != before.sources
     assert "sibling_of_a_plugin" not in sys.modules
+
+
+def test_a_module_that_many_methods_reach_is_parsed_once():
+    code_digest.cache_clear()
+    module._imports.cache_clear()
+    together = [code_digest(method_registry().load(name)) for name in ("gmlf", "higrade", "brisque")]
+    reached = [set(digest.modules) for digest in together]
+    assert {"agiqa_bench.features.svr", "agiqa_bench.features.cache"} <= set.intersection(*reached)
+    assert 0 < module._imports.cache_info().misses <= len(set.union(*reached))
