@@ -17,10 +17,18 @@ from agiqa_bench.errors import BadImageError, ConfigError, DownloadError, Weight
 from agiqa_bench.method import Context, Method, MethodConfig, Weights
 
 if TYPE_CHECKING:
+    import torch
+
     from agiqa_bench.methods.niqe_pristine import PristineModel
 
 BLOCK = 96
 """Side of a block in pixels; the smallest image that NIQE can score."""
+
+_STRIP = 32
+"""Rows that are normalised at a time."""
+
+_REACH = 3
+"""Rows above and below that the window of 7 x 7 sees."""
 
 _PYIQA_FILE = "niqe_modelparameters.mat"
 _PYIQA_REPOSITORY = "chaofengc/IQA-PyTorch-Weights"
@@ -149,19 +157,66 @@ def niqe(image: npt.NDArray[np.uint8], model: PristineModel) -> float:
         ValueError: NIQE is undefined, because no block of the image has enough texture for all 36 features.
     """
     import torch
-    from pyiqa.archs.niqe_arch import calculate_niqe
+    from pyiqa.archs.niqe_arch import nancov, nanmean
 
-    from agiqa_bench.methods.pyiqa_loading import unit_tensor
-
-    mean, covariance = torch.from_numpy(model.mean), torch.from_numpy(model.covariance)
+    height, width = (side // BLOCK * BLOCK for side in image.shape[:2])
     with torch.inference_mode():
+        features = block_features(luma(image)[..., :height, :width])[None]
+        difference = torch.from_numpy(model.mean) - nanmean(features, dim=1)
+        covariance = (torch.from_numpy(model.covariance) + nancov(features)) / 2
         try:
-            value = float(calculate_niqe(unit_tensor(image), mu_pris_param=mean, cov_pris_param=covariance))
+            inverse = torch.linalg.pinv(covariance)
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise ValueError("no block of it has enough texture") from error
+        value = float(torch.sqrt(difference[:, None] @ inverse @ difference[:, :, None]))
     if not np.isfinite(value):
         raise ValueError("no block of it has enough texture")
     return value
+
+
+def luma(image: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """NIQE's input, by pyiqa: rounded luma (Y of YIQ) of uint8 (h, w, 3), in [0, 255], float64 (1, 1, h, w)."""
+    from pyiqa.utils.color_util import to_y_channel
+
+    from agiqa_bench.methods.pyiqa_loading import unit_tensor
+
+    channel: torch.Tensor = to_y_channel(unit_tensor(image), 255, "yiq")
+    return channel.round().double()
+
+
+def block_features(image: torch.Tensor) -> torch.Tensor:
+    """Features of each block of an image of whole blocks, float64 (n, 36): the two scales of pyiqa's `niqe`.
+
+    Args:
+        image: From `luma`, both sides multiples of 96.
+    """
+    import torch
+    from pyiqa.archs.niqe_arch import compute_feature
+    from pyiqa.matlab_utils import blockproc, imresize
+
+    half = imresize(image / 255, scale=0.5, antialiasing=True) * 255
+    scales = [
+        blockproc(_normalised(scaled), [side, side], fun=compute_feature)
+        for scaled, side in ((image, BLOCK), (half, BLOCK // 2))
+    ]
+    return torch.cat(scales, dim=-1)[0]
+
+
+def _normalised(image: torch.Tensor) -> torch.Tensor:
+    """Local normalisation of an image (1, 1, h, w) by pyiqa, a few rows at a time.
+
+    Torch unfolds an image in float64 to 49 times its size for a window of 7 x 7: what stays in the processor's cache
+    takes a third of the time, with the same digits.
+    """
+    import torch
+    from pyiqa.archs.func_util import normalize_img_with_gauss
+
+    rows, height = [], image.shape[-2]
+    for top in range(0, height, _STRIP):
+        first, last = max(0, top - _REACH), min(height, top + _STRIP + _REACH)
+        strip = normalize_img_with_gauss(image[..., first:last, :], padding="replicate")
+        rows.append(strip[..., top - first :, :][..., :_STRIP, :])
+    return torch.cat(rows, dim=-2)
 
 
 def _enlarged(image: npt.NDArray[np.uint8], min_side: int) -> npt.NDArray[np.uint8]:

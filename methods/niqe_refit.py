@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from agiqa_bench.methods.niqe import BLOCK
+from agiqa_bench.methods import niqe
+from agiqa_bench.methods.niqe import BLOCK, luma
 from agiqa_bench.methods.niqe_pristine import REFIT_FILE, PristineModel
-from agiqa_bench.methods.pyiqa_loading import unit_tensor
 
 if TYPE_CHECKING:
     import torch
@@ -58,14 +58,14 @@ def block_features(photograph: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]
     """
     import torch
 
-    image = _luma(photograph)
+    image = luma(photograph)
     grids = [
         image[..., top : top + _whole(height), left : left + _whole(width)]
         for top in (0, BLOCK // 2)
         for left in (0, BLOCK // 2)
         if min(height := image.shape[-2] - top, width := image.shape[-1] - left) >= BLOCK
     ]
-    features = torch.cat([_features(grid) for grid in grids])
+    features = torch.cat([niqe.block_features(grid) for grid in grids])
     sharpness = torch.cat([_sharpness(grid) for grid in grids])
     return features[sharpness > SHARPNESS * sharpness.max()].numpy()
 
@@ -92,31 +92,8 @@ def photograph_features(name: str) -> npt.NDArray[np.float64]:
     return np.concatenate([block_features(full), block_features(np.asarray(half))])
 
 
-def _luma(image: npt.NDArray[np.uint8]) -> torch.Tensor:
-    """NIQE's input, by pyiqa: rounded luma (Y of YIQ) of uint8 (h, w, 3), in [0, 255], float64 (1, 1, h, w)."""
-    from pyiqa.utils.color_util import to_y_channel
-
-    channel: torch.Tensor = to_y_channel(unit_tensor(image), 255, "yiq")
-    return channel.double()
-
-
 def _whole(length: int) -> int:
     return length // BLOCK * BLOCK
-
-
-def _features(image: torch.Tensor) -> torch.Tensor:
-    """Features of each block of an image of whole blocks, (n, 36): the two scales of pyiqa's `niqe`."""
-    import torch
-    from pyiqa.archs.func_util import normalize_img_with_gauss
-    from pyiqa.archs.niqe_arch import compute_feature
-    from pyiqa.matlab_utils import blockproc, imresize
-
-    half = imresize(image / 255, scale=0.5, antialiasing=True) * 255
-    scales = [
-        blockproc(normalize_img_with_gauss(scaled, padding="replicate"), [side, side], fun=compute_feature)
-        for scaled, side in ((image, BLOCK), (half, BLOCK // 2))
-    ]
-    return torch.cat(scales, dim=-1)[0]
 
 
 def _sharpness(image: torch.Tensor) -> torch.Tensor:

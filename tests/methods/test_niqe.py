@@ -129,6 +129,28 @@ def test_value_equals_pyiqas(refit: PristineModel, tmp_path: Path) -> None:
         np.testing.assert_allclose(scores, np.negative(expected), atol=1e-4)
 
 
+def test_rows_are_normalised_a_few_at_a_time_with_the_digits_of_the_whole(
+    refit: PristineModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pyiqa.archs import func_util
+    from pyiqa.archs.niqe_arch import calculate_niqe
+
+    image = shipped("china.jpg")[:300, :341]
+    pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None] / 255
+    mean, covariance = torch.from_numpy(refit.mean), torch.from_numpy(refit.covariance)
+    whole = float(calculate_niqe(pixels, mu_pris_param=mean, cov_pris_param=covariance))
+    normalise, heights = func_util.normalize_img_with_gauss, []
+
+    def watched(strip: torch.Tensor, **options: str) -> torch.Tensor:
+        heights.append(strip.shape[-2])
+        return normalise(strip, **options)
+
+    monkeypatch.setattr(func_util, "normalize_img_with_gauss", watched)
+    assert niqe(image, refit) == pytest.approx(whole, rel=1e-12)
+    # 288 and 144 rows, 32 at a time, with three more on each side that has a neighbour.
+    assert heights == [35, *([38] * 7), 35, 35, *([38] * 3), 19]
+
+
 def test_the_refit_uses_the_features_that_pyiqa_scores_with(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(niqe_refit, "SHARPNESS", -1.0)
     image = shipped("china.jpg")[:96, :96]
