@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -32,6 +33,7 @@ from agiqa_bench.execution.request import (
 )
 from agiqa_bench.execution.selection import requested_methods
 from agiqa_bench.method import Context, Method, MethodConfig
+from agiqa_bench.named_file import expanded
 from agiqa_bench.registry import method_registry
 
 if TYPE_CHECKING:
@@ -87,6 +89,8 @@ def _plan_methods(plan: Plan, rows: list[MethodSpec], classes: dict[str, type[Me
             continue
         twin = next((other for other in plan.methods if other.label == method.label), None)
         if twin is None:
+            if any(other.display == method.display for other in plan.methods):
+                method.display = method.label  # two files of one name: their folders tell the rows apart
             plan.methods.append(method)
         elif twin.config != method.config:
             raise ConfigError(f"two different rows would be called '{method.label}': give them different labels")
@@ -224,8 +228,9 @@ def _plan_method(plan: Plan, spec: MethodSpec, cls: type[Method]) -> PlannedMeth
     """Resolve settings, targets and weights of one row, whose ablation is one of the method's."""
     settings = _settings(plan, spec, cls)
     config, context = _config(cls, spec.name, settings.values), _context(plan, spec, cls)
-    suffix = _suffix(spec, cls.row_name(config), settings.given)
-    method = PlannedMethod(spec.name + suffix, cls.title + suffix, cls, config, context, preset=settings.preset)
+    row_name, shown = cls.row_name(config), {key: _without_folder(value) for key, value in settings.given.items()}
+    label, display = spec.name + _suffix(spec, row_name, settings.given), cls.title + _suffix(spec, row_name, shown)
+    method = PlannedMethod(label, display, cls, config, context, preset=settings.preset)
     method.skip = _skip_reason(plan, method)
     try:
         method.skip = method.skip or cls.skip(config, context)
@@ -271,6 +276,18 @@ def _suffix(spec: MethodSpec, row_name: str, given: dict[str, Any]) -> str:
     inline = [spec.ablation] if spec.ablation is not None else []
     inline += [row_name] if row_name else [f"{key}={value}" for key, value in given.items()]
     return f"[{','.join(inline)}]" if inline else ""
+
+
+def _without_folder(value: Any) -> Any:
+    """A setting as tables show it: a file's name alone, e.g. `vgg16:/path/to/file.pth` as `vgg16:file.pth`."""
+    if not isinstance(value, str):
+        return value
+    before, colon, file = value.rpartition(":")
+    path = expanded(Path(file))
+    try:
+        return f"{before}{colon}{path.name}" if path.is_file() else value
+    except (OSError, ValueError):  # a text that no file can be called
+        return value
 
 
 def _config(cls: type[Method], name: str, values: dict[str, Any]) -> MethodConfig:

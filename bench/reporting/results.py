@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -192,7 +193,7 @@ def _read(store: Store, plans: Sequence[dict[str, Any]], *, alone: bool = False)
             if not alone or not latest["request"]["targets"] or target in latest["request"]["targets"]
         ),
         sizes={part["repeat"]: (part["fit"], part["test"]) for plan in plans for part in plan["parts"]},
-        methods=methods,
+        methods=_told_apart(methods),
         left_out=_left_out(left_out.values(), methods),
         plans=list(plans),
         stores=(store,),
@@ -245,13 +246,20 @@ def _join(one: RunResults, other: RunResults) -> RunResults:
     known_gaps = (*one.left_out, *other.left_out)
     return replace(
         one,
-        methods=list(methods.values()),
+        methods=_told_apart(methods.values()),
         targets=tuple(dict.fromkeys((*one.targets, *other.targets))),
         left_out=_left_out([gap for gap in known_gaps if _holds(gap, there.get(gap[0]))], list(methods.values())),
         plans=sorted((*one.plans, *other.plans), key=lambda plan: str(plan.get("started", ""))),
         stores=(*one.stores, *other.stores),
         earlier=list(dict.fromkeys((*one.earlier, *other.earlier))),
     )
+
+
+def _told_apart(methods: Iterable[MethodResults]) -> list[MethodResults]:
+    """The rows; by their labels where several have one name for people, as weights in two files of one name."""
+    methods = list(methods)
+    counts = Counter(method.display for method in methods)
+    return [method if counts[method.display] == 1 else replace(method, display=method.label) for method in methods]
 
 
 def _merged(one: MethodResults, other: MethodResults) -> MethodResults:

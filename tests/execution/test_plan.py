@@ -298,3 +298,21 @@ def test_the_epoch_method_gets_validation_only_when_the_selection_asks(plan_of, 
         monkeypatch.setenv("EXAMPLE_LOG", str(log))
         run(plan_of("epochs", select=select, repeats=1), Store(tmp_path / select), Silent())
         assert log.read_text().splitlines() == [expected]
+
+
+def test_a_file_among_the_settings_is_shown_without_its_folder(plan_of, tmp_path):
+    files = [tmp_path / folder / "p.npz" for folder in ("one", "two")]
+    for file in files:
+        file.parent.mkdir()
+        file.touch()
+    rows = [f"niqe[pristine={file}]" for file in files]
+    plan = plan_of(rows[0], f"cnn[backbone=resnet18:{files[0]},resize=64]", "cnn[backbone=resnet18:none]")
+    assert plan.methods[0].label == rows[0]
+    shown = ["NIQE[pristine=p.npz]", "CNN[backbone=resnet18:p.npz,resize=64]", "CNN[backbone=resnet18:none]"]
+    assert [method.display for method in plan.methods] == shown
+    # Two files of one name are told apart by their folders.
+    assert [method.display for method in plan_of(*rows).methods] == ["NIQE[pristine=p.npz]", rows[1]]
+    missing = tmp_path / "missing.npz"
+    assert plan_of(f"niqe[pristine={missing}]").methods[0].display == f"NIQE[pristine={missing}]"
+    long_text = "x/" * 5000
+    assert plan_of(f"niqe[pristine={long_text}]").methods[0].display == f"NIQE[pristine={long_text}]"

@@ -303,6 +303,13 @@ def test_the_same_row_of_two_folders_is_one_only_if_its_keys_agree(tmp_path):
     assert [m.display for m in joined.methods] == ["A", "A [two]"]
 
 
+def test_rows_of_two_folders_with_one_name_for_people_are_told_apart_by_their_labels():
+    one, other = method("net[weights=a/best.pt]", [cell(0.1)]), method("net[weights=b/best.pt]", [cell(0.2)])
+    one.display = other.display = "Net[weights=best.pt]"
+    (joined,) = join_comparable([results_of(one, method("c", [cell(0.3)])), results_of(other)])
+    assert [m.display for m in joined.methods] == ["net[weights=a/best.pt]", "C", "net[weights=b/best.pt]"]
+
+
 def test_across_data_sets_each_keeps_its_own_columns():
     first = results_of(method("a", [cell(0.1)] * 3), method("b", [cell(0.3)] * 3))
     second = results_of(method("a", [cell(0.9)] * 3), title="Other", dataset="other")
