@@ -9,8 +9,9 @@ import numpy.typing as npt
 from pydantic import Field
 from scipy.ndimage import correlate, correlate1d
 
-from agiqa_bench.features import colour
+from agiqa_bench.features import colour, statistics
 from agiqa_bench.features.colour import gray
+from agiqa_bench.features.statistics import correlate_columns
 from agiqa_bench.features.svr import BOUND, FeatureMethod, SVRConfig
 
 Map = npt.NDArray[np.float64]
@@ -57,7 +58,7 @@ class GMLF(FeatureMethod):
   year = {2014}
 }"""
     presets = {"quick": {}}  # noqa: RUF012 - literal class data
-    feature_code = (colour,)
+    feature_code = (colour, statistics)
 
     class Config(SVRConfig):
         """The paper's settings for LIVE."""
@@ -157,4 +158,4 @@ def _gaussian(radius: int, sigma: float) -> Map:
 def _separable(values: Map, column: Map, row: Map) -> Map:
     """Correlate with the outer product of a column and a row; outside the image all is 0."""
     rows = correlate1d(values, row, axis=1, mode="constant")
-    return correlate1d(rows, column, axis=0, mode="constant")
+    return correlate_columns(rows, column, mode="constant")

@@ -19,6 +19,9 @@ Array = npt.NDArray[np.float64]
 WINDOW_SIDE = 7
 WINDOW_SIGMA = 7 / 6
 
+_APART = 8
+"""Numbers between rows: a line of the cache."""
+
 
 def gaussian_window(side: int, sigma: float) -> Array:
     """One axis of a square Gaussian window, float64 (side,), which sums to 1."""
@@ -107,12 +110,24 @@ def halve(image: Array) -> Array:
     taps[[0, 1, 6, 7]] = -0.5 * far**3 + 2.5 * far**2 - 4 * far + 2
     taps /= taps.sum()
     narrow = correlate1d(image, taps, axis=1, mode="reflect", origin=-1)[:, ::2]
-    return correlate1d(narrow, taps, axis=0, mode="reflect", origin=-1)[::2]
+    return correlate_columns(narrow, taps, mode="reflect", origin=-1)[::2]
+
+
+def correlate_columns(values: Array, taps: Array, mode: str, origin: int = 0) -> Array:
+    """Correlate along the columns as scipy's `correlate1d` does, for rows of 512 numbers in half the time.
+
+    Rows whose length is a power of two (512 or 1,024 pixels) begin in the same few places of the processor's cache, and
+    a column drives itself out of it. So the rows are laid a little apart; the digits are the same.
+    """
+    height, width = values.shape
+    apart, found = (np.empty((height, width + _APART))[:, :width] for _ in range(2))
+    apart[:] = values
+    return correlate1d(apart, taps, axis=0, mode=mode, origin=origin, output=found)
 
 
 def _windowed(image: Array) -> Array:
     window = gaussian_window(WINDOW_SIDE, WINDOW_SIGMA)
-    rows = correlate1d(image, window, axis=0, mode="constant")
+    rows = correlate_columns(image, window, mode="constant")
     return correlate1d(rows, window, axis=1, mode="constant")
 
 

@@ -7,9 +7,18 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import correlate1d
 from scipy.stats import gennorm
 
-from agiqa_bench.features.statistics import fit_aggd, fit_ggd, gaussian_window, halve, moment_ratio, normalise
+from agiqa_bench.features.statistics import (
+    correlate_columns,
+    fit_aggd,
+    fit_ggd,
+    gaussian_window,
+    halve,
+    moment_ratio,
+    normalise,
+)
 
 Array = npt.NDArray[np.float64]
 
@@ -139,3 +148,16 @@ def slow_halve(image: Array) -> Array:
 
     columns = [line(list(column)) for column in image.T]
     return np.array([line([column[row] for column in columns]) for row in range(len(columns[0]))])
+
+
+@pytest.mark.parametrize("shape", [(512, 512), (33, 64), (5, 1)])
+@pytest.mark.parametrize(("mode", "origin"), [("constant", 0), ("reflect", -1)])
+def test_columns_are_correlated_with_scipys_digits(shape: tuple[int, int], mode: str, origin: int) -> None:
+    values = np.random.default_rng(0).uniform(0, 255, shape)
+    taps = np.array([0.5, -1.0, 2.0, 0.25, 1.5, -0.75, 3.0, 0.125])[: 8 if origin else 7]
+    before = values.copy()
+    found = correlate_columns(values, taps, mode, origin)
+    np.testing.assert_array_equal(found, correlate1d(values, taps, axis=0, mode=mode, origin=origin))
+    np.testing.assert_array_equal(values, before)
+    # Neighbours in a column are never a power of two apart, in which case they would share a place in the cache.
+    assert found.strides[0] == (shape[1] + 8) * 8
