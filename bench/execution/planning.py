@@ -279,13 +279,13 @@ def _suffix(spec: MethodSpec, row_name: str, given: dict[str, Any]) -> str:
 
 
 def _without_folder(value: Any) -> Any:
-    """A setting as tables show it: a file's name alone, e.g. `vgg16:/path/to/file.pth` as `vgg16:file.pth`."""
+    """A setting as tables show it, a file or folder by its name: `vgg16:/path/to/file.pth` as `vgg16:file.pth`."""
     if not isinstance(value, str):
         return value
     before, colon, file = value.rpartition(":")
     path = expanded(Path(file))
     try:
-        return f"{before}{colon}{path.name}" if path.is_file() else value
+        return f"{before}{colon}{path.name}" if path.name and path.exists() else value
     except (OSError, ValueError):  # a text that no file can be called
         return value
 

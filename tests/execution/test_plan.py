@@ -312,6 +312,8 @@ def test_a_file_among_the_settings_is_shown_without_its_folder(plan_of, tmp_path
     assert [method.display for method in plan.methods] == shown
     # Two files of one name are told apart by their folders.
     assert [method.display for method in plan_of(*rows).methods] == ["NIQE[pristine=p.npz]", rows[1]]
+    folder = plan_of(f"blipscore[weights={tmp_path / 'one'}]", "blipscore[weights=.]")
+    assert [method.display for method in folder.methods] == ["BLIPScore[weights=one]", "BLIPScore[weights=.]"]
     missing = tmp_path / "missing.npz"
     assert plan_of(f"niqe[pristine={missing}]").methods[0].display == f"NIQE[pristine={missing}]"
     long_text = "x/" * 5000
