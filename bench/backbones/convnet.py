@@ -354,8 +354,8 @@ def _by_timms_names(tensors: Mapping[str, torch.Tensor], resolved: ResolvedConvN
             f"{resolved.architecture} has not: name the architecture tf_efficientnet_..., e.g. tf_efficientnet_lite0"
         )
     with torch.device("meta"):
-        stages = timm.create_model(resolved.architecture, pretrained=False).blocks
-    blocks = [f"blocks.{stage}.{place}" for stage, blocks in enumerate(stages) for place in range(len(blocks))]
+        model: Any = timm.create_model(resolved.architecture, pretrained=False)
+    blocks = [f"blocks.{stage}.{place}" for stage, parts in enumerate(model.blocks) for place in range(len(parts))]
 
     def renamed(name: str) -> str:
         inside = re.fullmatch(r"_blocks\.(\d{1,3})\.(\w+)\.(\w+)", name)
