@@ -41,9 +41,13 @@ class BilinearCNN(nn.Module):
 def bilinear_pool(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Mean outer product of two feature maps over all places, its square root, scaled to length 1 (equations 2 to 4).
 
+    VGG16's maps and those of the S-CNN have no value below 0, and the paper needs no more. Those of others have (stages
+    of EfficientNet, MobileNet or ConvNeXt end without a ReLU): the root of a negative mean is that of its size with its
+    sign, as in the bilinear CNN of Lin et al. (2015) that DB-CNN's pooling is from.
+
     Args:
-        first: (n, c, h, w), no value below 0.
-        second: (n, d, h', w'), no value below 0; resized to (h, w), corners onto corners, if it has another size.
+        first: (n, c, h, w).
+        second: (n, d, h', w'); resized to (h, w), corners onto corners, if it has another size.
 
     Returns:
         (n, c * d); the product of channel i of the first and j of the second stands at i * d + j.
@@ -52,7 +56,11 @@ def bilinear_pool(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         second = F.interpolate(second, first.shape[2:], mode="bilinear", align_corners=True)
     places = first.shape[2] * first.shape[3]
     products = first.flatten(2) @ second.flatten(2).transpose(1, 2) / places
-    return F.normalize(torch.sqrt(products.flatten(1) + 1e-8))
+    means = products.flatten(1)
+    negative = means < 0
+    # Unlike abs() and clamp(), whose gradients are smaller at 0, this leaves that of a mean of 0 as it is published.
+    root = torch.sqrt(torch.where(negative, -means, means) + 1e-8)
+    return F.normalize(torch.where(negative, -root, root))
 
 
 class Head(nn.Linear):

@@ -296,3 +296,27 @@ def test_one_step_of_both_stages_with_the_papers_settings(few, tmp_path) -> None
     assert [(entry["stage"], entry["micro_batch"]) for entry in method.history] == [(1, 8), (2, 8)]
     assert all(math.isfinite(entry["loss"]) for entry in method.history)
     assert np.all(np.isfinite(method.predict(samples.hidden())))
+
+
+def test_maps_with_values_below_zero_keep_their_sign_in_the_pooling():
+    maps = torch.tensor([[-4.0, 9.0, 0.0]]).reshape(1, 3, 1, 1).requires_grad_()
+    found = bilinear_pool(maps, torch.ones(1, 1, 1, 1))
+    expected = torch.tensor([[-2.0, 3.0, 1e-4]]) / 13**0.5
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
+    found.sum().backward()
+    assert torch.isfinite(maps.grad).all()
+
+
+def test_maps_without_them_are_pooled_to_the_last_digit_as_published():
+    torch.manual_seed(0)
+    first, second = (torch.rand(2, width, 3, 3).relu_().requires_grad_() for width in (5, 4))
+    with torch.no_grad():
+        first[:, 2] = 0  # a channel that is off, where the root is steepest
+    means = (first.flatten(2) @ second.flatten(2).transpose(1, 2) / 9).flatten(1)
+    published = torch.nn.functional.normalize(torch.sqrt(means + 1e-8))
+    found = bilinear_pool(first, second)
+    assert found.equal(published)
+    weights = torch.rand(found.shape)
+    gradients = [torch.autograd.grad((each * weights).sum(), (first, second)) for each in (found, published)]
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
