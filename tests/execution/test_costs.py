@@ -19,6 +19,7 @@ from agiqa_bench.execution.device import PeakMemory
 from agiqa_bench.execution.progress import Silent
 from agiqa_bench.execution.runner import run
 from agiqa_bench.execution.store import Store
+from agiqa_bench.execution.tasks import _cut_to
 from agiqa_bench.method import Method
 from agiqa_bench.parameters import ParameterCounts
 from agiqa_bench.training.memory import in_batches
@@ -189,3 +190,10 @@ def test_other_systems_have_no_proc(monkeypatch):
     with PeakMemory("cpu") as memory:
         pass
     assert memory.host_bytes is None
+
+
+@pytest.mark.parametrize("cut", [[4.0, 2.0, 8.0], [2.0, 8.0, 4.0], [8.0, 4.0, 2.0]])
+def test_of_batches_that_were_cut_the_smallest_piece_is_kept(cut: list[float]) -> None:
+    whole: dict[str, float | None] = {"epoch": 0.0, "micro_batch": 1.0}
+    assert _cut_to([whole, *({"micro_batch": size, "batch": 16.0} for size in cut)]) == 2
+    assert _cut_to([whole, {"micro_batch": None, "batch": 16.0}]) is None

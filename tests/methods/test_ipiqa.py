@@ -17,6 +17,7 @@ from agiqa_bench.evaluation.splits import make_splits
 from agiqa_bench.execution.cell import fit_and_predict
 from agiqa_bench.method import Context
 from agiqa_bench.methods.ipiqa import IPIQA, IPIQANetwork
+from agiqa_bench.training import views
 from agiqa_bench.training.recipe import Recipe
 
 QUICK = dict(IPIQA.presets["quick"])
@@ -209,6 +210,27 @@ def test_the_recipe_of_each_variant(variant, recipe, head, few, recipe_of):
     assert {factors[id(parameter)] for parameter in network.head.parameters()} == {head}
     others = [factors[id(p)] for name, p in network.named_parameters() if not name.startswith("head.")]
     assert set(others) == {1.0}
+
+
+def test_half_of_the_training_images_are_mirrored_anew_each_epoch(few, recipe_of):
+    method = few.method(IPIQA)
+    samples = few.samples().subset(np.arange(5, 40))
+    _, learner = recipe_of(method, samples)
+    preprocess = method.clip().resolved.preprocess
+    side = method.config.resolution
+    plain = np.stack([image.astype(np.float32) / 255 for image in samples.images.at(side, resize="exact", crop="none")])
+    plain = torch.from_numpy((plain - np.float32(preprocess.mean)) / np.float32(preprocess.std)).permute(0, 3, 1, 2)
+    shown, network = [], learner.model
+    learner.model = lambda images, texts: shown.append(images) or network(images, texts)
+    positions, turned = np.arange(len(samples))[::-1].copy(), []
+    for epoch in (0, 1):
+        learner.loss(positions, epoch, {})
+        turned.append(views.draws(method.context.seed, epoch, samples.rows[positions], 1)[:, 0] < 0.5)
+        for view, position, mirror in zip(shown[-1], positions, turned[-1], strict=True):
+            expected = plain[int(position)].flip(-1) if mirror else plain[int(position)]
+            torch.testing.assert_close(view, expected, rtol=1e-4, atol=1e-4)
+    assert 0 < turned[0].sum() < len(positions)
+    assert (turned[0] != turned[1]).any()
 
 
 def test_pool_and_head_have_rates_of_their_own(few, recipe_of):

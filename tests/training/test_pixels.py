@@ -140,6 +140,27 @@ def test_repeats_find_the_copy_that_is_on_the_device(tmp_path: Path) -> None:
     assert one != other
 
 
+def test_images_become_resident_only_where_they_leave_most_of_the_free_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array, _ = images_of(tmp_path, UNIFORM, ROWS).stacked
+    free = 5 * array.nbytes
+    monkeypatch.setattr(pixels, "_held", {})
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10 * free))
+    held = pixels._on_device(pixels._Array(array), "cpu")
+    assert held is not None
+    assert np.array_equal(held, array)
+    # What is there already is not measured again, and the images of another data set take its place.
+    free = 0
+    assert pixels._on_device(pixels._Array(array), "cpu") is held
+    (tmp_path / "other").mkdir()
+    other, _ = images_of(tmp_path / "other", UNIFORM, ROWS).stacked
+    free = 5 * other.nbytes - 1
+    assert pixels._on_device(pixels._Array(other), "cpu") is None
+    assert pixels._held == {}
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_images_on_a_cuda_device_give_the_same_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ class Both:
 
         targets = TARGETS.get(name, ("quality",))
         samples = Samples(pictures, targets, ImageCache(list(pictures["path"]), folder))
-        ranges = {"quality": (0.0, 5.0), "alignment": (0.0, 5.0)}
+        ranges = {"quality": (-1.0, 6.0), "alignment": (0.5, 5.0)}
         context = Context("demo", targets, ranges, seed=3, shared_seed=4, offline=True)
         cls = method_registry().load(name)
         self.method = cls(cls.Config(**SETTINGS[name] | settings), context)
