@@ -1,14 +1,17 @@
 """The contract that every method keeps, as checks that run on any of them: built-in, installed, or a file.
 
-The checks fit and score a method on a slice of the `demo` data set with its `quick` preset.
+The checks fit and score a method on a slice of the `demo` data set with its `quick` preset. It is taken for a table of
+one's own whose range of MOS nobody states, because there the harness must find one without the test part.
 """
 
 from __future__ import annotations
 
 import random
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,16 +75,17 @@ class Bench:
         """All rows, of `table` if given."""
         return Samples(self.table if table is None else table, self.context.targets, self.images)
 
-    def method(self) -> Method:
-        """A fresh instance."""
-        return self.cls(self.config, self.context)
+    def method(self, **changes: Any) -> Method:
+        """A fresh instance, with some of its context changed."""
+        return self.cls(self.config, replace(self.context, **changes))
 
     def scores(self, table: pd.DataFrame | None = None) -> npt.NDArray[np.float64]:
         """Scores of the test rows after fitting a fresh instance."""
         # Whatever ran before in this process must not count.
         random.seed(99)
         np.random.seed(99)
-        return fit_and_predict(self.method(), self.samples(table), self.split)[0]
+        method = self.method() if table is None else self.method(mos_ranges=_ranges(table))
+        return fit_and_predict(method, self.samples(table), self.split)[0]
 
     @cached_property
     def fitted(self) -> tuple[Method, npt.NDArray[np.float64]]:
@@ -96,11 +100,15 @@ class Bench:
 
     @cached_property
     def with_other_mos(self) -> npt.NDArray[np.float64]:
-        """The scores where the test samples have each other's MOS: a second run that must give the same."""
+        """The scores where the test samples have other MOS: a second run that must give the same.
+
+        Each has another's, so that ranks differ, and far off to both sides, so that the ends and means of all MOS do.
+        """
         table = self.table.copy()
         for target in self.context.mos_ranges:
             column = f"mos_{target}"
-            table.loc[self.split.test, column] = table.loc[self.split.test, column].to_numpy()[::-1]
+            others = table.loc[self.split.test, column].to_numpy()[::-1]
+            table.loc[self.split.test, column] = others + np.resize([30.0, -20.0], len(others))
         return self.scores(table)
 
 
@@ -163,8 +171,6 @@ def _bench(cls: type[Method]) -> Bench:
     table = table[table["group"].isin(kept)].reset_index(drop=True)
     images = None
     if cls.uses_images:
-        from pathlib import Path
-
         from agiqa_bench.data.image_cache import ImageCache
 
         images = ImageCache([Path(path) for path in table["path"]])
@@ -172,7 +178,7 @@ def _bench(cls: type[Method]) -> Bench:
     context = Context(
         dataset="demo",
         targets=targets or ("quality",),
-        mos_ranges={target.name: target.mos_range for target in dataset.targets},
+        mos_ranges=_ranges(table),
         seed=1,
         shared_seed=2,
         selection="validation",
@@ -181,6 +187,14 @@ def _bench(cls: type[Method]) -> Bench:
     config = cls.Config.model_validate(dict(cls.presets.get("quick", {})))
     split = make_splits(table, "demo", repeats=1)[0]
     return Bench(cls, config, table, images, context, split)
+
+
+def _ranges(table: pd.DataFrame) -> dict[str, tuple[float, float] | None]:
+    """What a data set with these rows states of its ranges of MOS, if it is a table whose user states none."""
+    with tempfile.TemporaryDirectory(prefix="agiqa-contract-") as folder:
+        path = Path(folder) / "contract.csv"
+        table.to_csv(path, index=False)
+        return {target.name: target.mos_range for target in open_dataset(str(path), annotations_only=True).learnt}
 
 
 def _class_data(cls: type[Method]) -> str:
@@ -279,7 +293,7 @@ def _saved(bench: Bench) -> str:
     odd = [str(name) for name, value in state.items() if not isinstance(value, torch.Tensor)]
     if odd:
         raise Broken(f"state holds something that is not a tensor: {', '.join(odd)}")
-    restored = bench.method()
+    restored = bench.method(mos_ranges=bench.fitted[0].context.mos_ranges)
     # A tensor that was not saved would be drawn anew, and not as it was.
     seed_everything(bench.context.seed + 1, bench.cls)
     restored.prepare()

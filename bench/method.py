@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from agiqa_bench.data.samples import Samples
-from agiqa_bench.errors import AgiqaError
+from agiqa_bench.errors import AgiqaError, ConfigError
 from agiqa_bench.parameters import ParameterCounts, count_parameters, held_networks
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ class Context:
     Attributes:
         dataset: Registry name of the data set.
         targets: Names of the targets, the columns of `predict`.
-        mos_ranges: Lowest and highest possible MOS of everything that the data set rates, whatever `targets` are.
+        mos_ranges: Lowest and highest possible MOS of everything that the data set rates, whatever `targets` are; None
+            where nobody states them. When a method is fitted, those are the lowest and highest MOS that the repeat
+            learns from, so that no test rating is among them; `Method.mos_range` reads them.
         device: torch device string, e.g. `cpu` or `cuda:0`.
         precision: Arithmetic for networks.
         batch_size: Batch size asked for by the user; None leaves it to the method.
@@ -71,7 +73,7 @@ class Context:
 
     dataset: str = ""
     targets: tuple[str, ...] = ("quality",)
-    mos_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    mos_ranges: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
     device: str = "cpu"
     precision: Precision = "float32"
     batch_size: int | None = None
@@ -84,6 +86,16 @@ class Context:
     deterministic: bool = False
     scratch: Path | None = None
     progress: Callable[[int, int, str], None] = lambda done, total, what: None  # noqa: ARG005
+
+    def range_note(self, targets: Sequence[str]) -> str:
+        """For `Method.note` of a method that scales by the ranges of `targets`: where one is not stated; else empty."""
+        unstated = [target for target in targets if target in self.mos_ranges and self.mos_ranges[target] is None]
+        if not unstated:
+            return ""
+        return (
+            f"scaled by the range of {' and '.join(unstated)} MOS in each repeat's training part: none is stated "
+            "(--mos-range)"
+        )
 
 
 class Method(ABC):
@@ -177,6 +189,22 @@ class Method(ABC):
         """What tells this row from others of the method in tables; empty: the settings that the user gave."""
         return ""
 
+    def mos_range(self, target: str) -> tuple[float, float]:
+        """Lowest and highest MOS that the scale of a rated target allows, in `fit` and after it; the lower one first.
+
+        Raises:
+            ConfigError: It is not known, or all ratings to learn from are the same.
+        """
+        limits = self.context.mos_ranges.get(target)
+        if limits is None:
+            raise ConfigError(f"{self.name}: the range of the {target} MOS is not known; give it in Context.mos_ranges")
+        if not limits[0] < limits[1]:
+            raise ConfigError(
+                f"{self.name}: each {target} MOS to learn from is {limits[0]:g}, which gives no range to scale by; "
+                "state that of the scale (--mos-range)"
+            )
+        return limits
+
     def prepare(self) -> None:  # noqa: B027 - most methods have nothing to prepare
         """Load weights and whatever else is not part of fitting or scoring; called before the clock starts."""
 
@@ -202,7 +230,8 @@ class Method(ABC):
         does that (`agiqa_bench.training.loop.train_together`).
 
         Args:
-            methods: Prepared instances that differ in their context's seed, repeat and scratch folder alone.
+            methods: Prepared instances that differ in their context's seed, repeat, scratch folder and ranges of MOS
+                alone.
             parts: What `fit` of each is to be given.
 
         Returns:

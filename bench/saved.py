@@ -56,7 +56,7 @@ class SavedContext(_Part):
 
     dataset: str
     targets: tuple[str, ...]
-    mos_ranges: dict[str, tuple[float, float]]
+    mos_ranges: dict[str, tuple[float, float] | None]
     precision: Precision
 
 

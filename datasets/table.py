@@ -8,9 +8,9 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
-from agiqa_bench.data.dataset import Dataset, Fault, Target
-from agiqa_bench.data.tables import as_number, as_text, read_table, refuse_duplicates
-from agiqa_bench.errors import DataError
+from agiqa_bench.data.dataset import Dataset, Fault, Target, parse_mos_range
+from agiqa_bench.data.tables import as_number, as_text, column_metadata, read_table, refuse_duplicates
+from agiqa_bench.errors import ConfigError, DataError
 from agiqa_bench.harmless import one_line
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ class TableDataset(Dataset):
     Columns, in any order and letter case: `image` (path, absolute or relative to `--data-root` or the table's
     folder), `prompt`, and `mos` (taken as quality) or any number of `mos_<target>`. Optional: `group` (rows that must
     not be split over training and test; where it is blank the prompt) and `generator` (where it is blank "unknown").
-    Others are ignored. An image may have several rows, one per rating. A table is its user's own file: image paths may
-    leave its folder, and are only ever read.
+    Others are ignored. A column of a Parquet table may state the range of its MOS in its metadata `mos_range` (`1,5`).
+    An image may have several rows, one per rating. A table is its user's own file: image paths may leave its folder,
+    and are only ever read.
     """
 
     name = "table"
@@ -44,7 +45,6 @@ class TableDataset(Dataset):
         root: Path | None = None,
         *,
         annotations_only: bool = False,
-        mos_range: tuple[float, float] | None = None,
     ) -> None:
         """Read the table, because its columns say what the targets are; images are looked for in `read`.
 
@@ -52,7 +52,6 @@ class TableDataset(Dataset):
             path: The table.
             root: Folder that image paths are relative to; None means the table's folder.
             annotations_only: Do not ask for images.
-            mos_range: Lowest and highest MOS of the scale; None takes the lowest and highest MOS in the table.
 
         Raises:
             DataNotFoundError: There is no such file.
@@ -60,10 +59,15 @@ class TableDataset(Dataset):
         """
         super().__init__(root, annotations_only=annotations_only)
         self.path = path
-        self._table, ranges = _interpret(read_table(path), path)
+        self._table, columns = _interpret(read_table(path), path)
         # Class data of other data sets; here the file decides.
         self.name = self.title = one_line(path.stem).strip(". ") or "table"
-        self.targets = tuple(Target(target, mos_range or found) for target, found in ranges.items())
+        # Never the range of the ratings themselves: those of test images are among them.
+        stated = column_metadata(path, "mos_range")
+        self.targets = tuple(
+            Target(target, _range(stated[column], column, path) if column in stated else None)
+            for target, column in columns.items()
+        )
 
     def read(self) -> tuple[pd.DataFrame, tuple[Fault, ...]]:
         """Find the images; see `Dataset.read`."""
@@ -115,8 +119,8 @@ class TableDataset(Dataset):
         return ""
 
 
-def _interpret(raw: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, dict[str, tuple[float, float]]]:
-    """The table under the contract of `Dataset.read` (without `path`), and the range of MOS of each target."""
+def _interpret(raw: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The table under the contract of `Dataset.read` (without `path`), and the column of each target."""
     import pandas as pd
 
     refuse_duplicates([str(name) for name in raw.columns], path)
@@ -155,12 +159,19 @@ def _interpret(raw: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, dict[str, t
     )
     table["group"] = group.where(group != "", alone)
     table["generator"] = table["family"] = generator.where(generator != "", "unknown")
-    ranges = {}
     for target, column in targets.items():
-        mos = _mos(raw[column], image, path)
-        table[f"mos_{target}"] = mos
-        ranges[target] = (min(mos), max(mos))
-    return table, ranges
+        table[f"mos_{target}"] = _mos(raw[column], image, path)
+    return table, targets
+
+
+def _range(text: str, column: str, path: Path) -> tuple[float, float]:
+    try:
+        return parse_mos_range(text)[1]
+    except ConfigError as error:
+        raise DataError(
+            f"table {path}: the metadata 'mos_range' of column '{column}' is '{one_line(text[:_SHOWN])}'; write the "
+            "lowest and the highest rating that the scale allows, e.g. 1,5"
+        ) from error
 
 
 def _mos(values: pd.Series, image: pd.Series, path: Path) -> list[float]:

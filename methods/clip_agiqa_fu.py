@@ -19,7 +19,7 @@ from agiqa_bench.backbones.text import ContextTexts, require_plain_text
 from agiqa_bench.backbones.vision import encode_image, require_vit
 from agiqa_bench.data.image_cache import Images, require_minimum_size
 from agiqa_bench.data.samples import Samples
-from agiqa_bench.errors import CheckpointError, ConfigError
+from agiqa_bench.errors import CheckpointError
 from agiqa_bench.method import Context, MethodConfig
 from agiqa_bench.parameters import ParameterCounts, count_parameters
 from agiqa_bench.training import views
@@ -110,11 +110,12 @@ class CLIPAGIQAFu(ClipMethod):
 
     @classmethod
     def note(cls, config: MethodConfig, context: Context) -> str:
-        """Say where the second task falls away."""
+        """Say where the second task falls away, and where no range of MOS is stated."""
         assert isinstance(config, cls.Config)
-        if config.use_aux and AUXILIARY not in context.mos_ranges:
-            return "without the auxiliary task: the data set rates no alignment"
-        return ""
+        absent = "without the auxiliary task: the data set rates no alignment"
+        alone = config.use_aux and AUXILIARY not in context.mos_ranges
+        scaled = context.range_note(["quality", AUXILIARY] if config.use_aux else ["quality"])
+        return "; ".join(filter(None, (absent if alone else "", scaled)))
 
     @property
     def uses_aux(self) -> bool:
@@ -137,7 +138,7 @@ class CLIPAGIQAFu(ClipMethod):
 
         The second task's image pass is not needed for it.
         """
-        lowest, highest = self.scale("quality")
+        lowest, highest = self.mos_range("quality")
         with threads_for(self.clip().model):
             return lowest + (highest - lowest) * self.crop_scores(samples)
 
@@ -157,17 +158,6 @@ class CLIPAGIQAFu(ClipMethod):
         except RuntimeError as error:
             raise CheckpointError(f"{self.name}: the saved prompts do not fit these settings and this CLIP") from error
         return self
-
-    def scale(self, target: str) -> tuple[float, float]:
-        """The MOS that stand for scores of 0 and 1: the lowest and the highest possible.
-
-        Raises:
-            ConfigError: The data set does not say.
-        """
-        lowest, highest = self.context.mos_ranges.get(target, (0.0, 0.0))
-        if not lowest < highest:
-            raise ConfigError(f"{self.name}: the range of the {target} MOS is not known; give it in Context.mos_ranges")
-        return lowest, highest
 
     def images(self, samples: Samples) -> Images:
         """The images that crops are taken from.
@@ -331,7 +321,7 @@ class _PromptLearner(Learner):
 
     def _scaled(self, samples: Samples, target: str) -> torch.Tensor:
         """MOS brought to [0, 1]; where the lowest possible one is 0 that is the authors' division by 5 and by 100."""
-        lowest, highest = self._method.scale(target)
+        lowest, highest = self._method.mos_range(target)
         mos = (samples.mos_of(target) - lowest) / (highest - lowest)
         return torch.from_numpy(mos).float().to(self._method.context.device)
 

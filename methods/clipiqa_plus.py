@@ -20,7 +20,6 @@ from agiqa_bench.backbones.frozen import stored_features
 from agiqa_bench.backbones.method import ClipMethod
 from agiqa_bench.backbones.text import ContextTexts, require_plain_text
 from agiqa_bench.data.samples import Samples
-from agiqa_bench.errors import ConfigError
 from agiqa_bench.method import Context, MethodConfig
 from agiqa_bench.methods.clipiqa import CLIPIQAConfig, note_on_positions, view
 from agiqa_bench.training import views
@@ -86,11 +85,12 @@ class CLIPIQAPlus(ClipMethod, NetworkMethod):
 
     @classmethod
     def note(cls, config: MethodConfig, context: Context) -> str:
-        """Say for how long it is trained, which the data set of the paper does not settle for others."""
+        """Say for how long it is trained, which the paper settles for its own data set alone, and by what it scales."""
         assert isinstance(config, cls.Config)
         length = f"trained for {config.iterations:,} steps, whatever the size of the training part"
-        shown = note_on_positions(config, context)
-        return f"{length}; {shown}" if shown else length
+        return "; ".join(
+            filter(None, (length, note_on_positions(config, context), context.range_note(context.targets)))
+        )
 
     def threads(self, network: nn.Module) -> AbstractContextManager[None]:  # noqa: ARG002
         """Those that suit the CLIP, which encodes the images."""
@@ -105,7 +105,7 @@ class CLIPIQAPlus(ClipMethod, NetworkMethod):
     def train(self, network: nn.Module, target: str, train: Samples, validation: Samples | None) -> History:
         """Train the context; the epoch with the best SRCC on `validation` is kept."""
         context, config = self.context, self.config
-        lowest, highest = self._range(target)
+        lowest, highest = self.mos_range(target)
         mos = torch.from_numpy((train.mos_of(target) - lowest) / (highest - lowest)).float().to(context.device)
         plain = self._features(train)
         mirrored = self._features(train, mirrored=True) if config.mirror else plain
@@ -145,7 +145,7 @@ class CLIPIQAPlus(ClipMethod, NetworkMethod):
             BadImageError: An image of the data set is smaller than 32 pixels.
             ConfigError: The CLIP cannot do without positions, or the range of a MOS is not known.
         """
-        lowest, highest = np.transpose([self._range(target) for target in self.context.targets])
+        lowest, highest = np.transpose([self.mos_range(target) for target in self.context.targets])
         return lowest + (highest - lowest) * super().predict(samples)  # type: ignore[no-any-return]
 
     def _features(self, samples: Samples, *, mirrored: bool = False) -> torch.Tensor:
@@ -154,13 +154,6 @@ class CLIPIQAPlus(ClipMethod, NetworkMethod):
         shown = replace(view(clip, self.config, self.name), mirrored=mirrored)
         features = stored_features(clip, samples.images, shown, context, self.name)[samples.rows]
         return torch.from_numpy(features).to(context.device)
-
-    def _range(self, target: str) -> tuple[float, float]:
-        """The MOS that stand for probabilities of 0 and 1: the lowest and the highest possible."""
-        lowest, highest = self.context.mos_ranges.get(target, (0.0, 0.0))
-        if not lowest < highest:
-            raise ConfigError(f"{self.name}: the range of the {target} MOS is not known; give it in Context.mos_ranges")
-        return lowest, highest
 
 
 class PromptPair(nn.Module):

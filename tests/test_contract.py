@@ -1,5 +1,6 @@
 """The contract suite: every built-in method keeps it, and it finds those that do not."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -8,6 +9,7 @@ from pydantic import BaseModel
 
 from agiqa_bench import Method, Samples
 from agiqa_bench.contract import check_method
+from agiqa_bench.datasets.table import TableDataset
 from agiqa_bench.errors import TrainingError
 from agiqa_bench.registry import BUILT_IN, method_registry
 
@@ -213,6 +215,42 @@ class PeeksAtTest(Learns):
         return samples._table["mos_alignment"].to_numpy()[samples.rows]
 
 
+class SpansAllRatings(Sound):
+    """Scales by the ends of the ratings of all rows, which are the same whatever order these are in."""
+
+    trainable = True
+
+    def fit(self, train, validation=None):
+        self.span = np.ptp(train._table["mos_quality"])
+        return self
+
+    def predict(self, samples):
+        return super().predict(samples) * self.span
+
+
+class Scales(Sound):
+    """Scales by the range that it is told."""
+
+    trainable = True
+
+    def predict(self, samples):
+        lowest, highest = self.mos_range("quality")
+        return lowest + (highest - lowest) * super().predict(samples)
+
+
+def test_a_range_that_a_data_set_takes_from_all_its_ratings_is_found(monkeypatch):
+    assert broken_checks(Scales) == {}
+
+    def of_all_rows(dataset):
+        ends = {target.name: dataset.samples[f"mos_{target.name}"].agg(["min", "max"]) for target in dataset.targets}
+        return tuple(replace(target, mos_range=tuple(ends[target.name])) for target in dataset.targets)
+
+    monkeypatch.setattr(TableDataset, "learnt", property(of_all_rows))
+    assert broken_checks(Scales) == {
+        "test MOS cannot be read and do not count": "scores change with the MOS of the test samples"
+    }
+
+
 class OddAblation(Sound):
     ablations: ClassVar = {"without it": {"no_such_setting": False}}
 
@@ -233,6 +271,7 @@ class SaysTooMuch(Sound):
         (Ranks, "the order of samples does not matter", "samples in another order change a score"),
         (Ranks, "a zero-shot score depends on its own sample alone", "fewer samples at a time change a score"),
         (Remembers, "test MOS cannot be read and do not count", "scores change with the MOS"),
+        (SpansAllRatings, "test MOS cannot be read and do not count", "scores change with the MOS"),
         (PeeksAtTest, "test MOS cannot be read and do not count", "scores change with the MOS"),
         (ForgetsToSave, "a saved model predicts the same", "a restored model's scores differ by up to"),
         (SavesNoTensors, "a saved model predicts the same", "not a tensor: weight"),

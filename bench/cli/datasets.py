@@ -21,6 +21,12 @@ DataRoot = Annotated[
     Path | None,
     typer.Option("--data-root", help="Folder with the data sets. Default: $AGIQA_DATA, else the user's data folder."),
 ]
+MOSRange = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mos-range", metavar="[TARGET=]LOW,HIGH", help="Scale of a table's ratings, e.g. 1,5; may be repeated."
+    ),
+]
 Plugin = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file with data sets; may be repeated.")]
 
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -52,29 +58,27 @@ def list_datasets(plugin: Plugin = None) -> None:
 
 
 @app.command()
-def info(name: Name, data_root: DataRoot = None, plugin: Plugin = None) -> None:
+def info(name: Name, data_root: DataRoot = None, mos_range: MOSRange = None, plugin: Plugin = None) -> None:
     """Describe a data set: rows, targets, groups, generators, MOS, faults, licence, citation."""
-    from agiqa_bench.data.catalogue import open_dataset
     from agiqa_bench.data.describe import describe
 
     _load(plugin)
-    print_description(describe(open_dataset(name, data_root)), _console())
+    print_description(describe(_open(name, data_root, mos_range)), _console())
 
 
 @app.command()
-def verify(name: Name, data_root: DataRoot = None, plugin: Plugin = None) -> None:
+def verify(name: Name, data_root: DataRoot = None, mos_range: MOSRange = None, plugin: Plugin = None) -> None:
     """Check every row and decode every image; exit code 1 if something is found that matters."""
     from rich.progress import Progress
 
     from agiqa_bench.data import verify as verification
-    from agiqa_bench.data.catalogue import open_dataset
 
     _load(plugin)
     console = _console()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("decoding images", total=None)
         report = verification.verify(
-            open_dataset(name, data_root), lambda done, total: bar.update(task, completed=done, total=total)
+            _open(name, data_root, mos_range), lambda done, total: bar.update(task, completed=done, total=total)
         )
     print_report(report, console)
     if not report.ok:
@@ -139,11 +143,12 @@ def print_description(about: Description, console: Console) -> None:
 
 def _print_target(summary: TargetSummary, console: Console) -> None:
     target = summary.target
-    low, high = target.mos_range
+    limits = target.mos_range
+    scale = "scale not stated; --mos-range states it" if limits is None else f"scale {limits[0]:g} to {limits[1]:g}"
     judges = f", judges {' and '.join(target.measures)}" if target.measures else ""
     console.print(
         f"  {_plain(target.name)}: {summary.minimum:.3f} to {summary.maximum:.3f}, mean {summary.mean:.3f}, "
-        f"std {summary.std:.3f} (scale {low:g} to {high:g}{judges})"
+        f"std {summary.std:.3f} ({scale}{judges})"
     )
     console.print(f"    {summary.minimum:.2f} {histogram_bar(summary.histogram)} {summary.maximum:.2f}")
 
@@ -180,6 +185,13 @@ def _console() -> Console:
     from agiqa_bench.cli.console import wide_console
 
     return wide_console(highlight=False, markup=True)
+
+
+def _open(name: str, root: Path | None, mos_range: list[str] | None) -> Dataset:
+    from agiqa_bench.data.catalogue import open_dataset
+    from agiqa_bench.data.dataset import parse_mos_range
+
+    return open_dataset(name, root, mos_ranges=dict(map(parse_mos_range, mos_range or ())))
 
 
 def _load(plugins: list[Path] | None) -> None:

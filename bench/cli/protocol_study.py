@@ -39,6 +39,15 @@ def protocol_study(
         str | None,
         typer.Option(metavar="NAMES", help="Only these targets, e.g. quality.", rich_help_panel=_WHAT),
     ] = None,
+    mos_range: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[TARGET=]LOW,HIGH",
+            help="Lowest and highest rating of a table's scale, e.g. 1,5; may be repeated. (default: those of each "
+            "training part)",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder with the data sets; also AGIQA_DATA.", rich_help_panel=_WHAT)
     ] = None,
@@ -133,6 +142,7 @@ def protocol_study(
         "methods": methods,
         "dataset": dataset,
         "targets": None if targets is None else tuple(part.strip() for part in targets.split(",") if part.strip()),
+        "mos_range": mos_range or None,
         "data_root": data_root,
         "annotations_only": annotations_only,
         "plugins": tuple(plugin) if plugin else None,

@@ -48,6 +48,15 @@ def run(
         str | None,
         typer.Option(metavar="NAMES", help="Only these targets, e.g. quality.", rich_help_panel=_WHAT),
     ] = None,
+    mos_range: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[TARGET=]LOW,HIGH",
+            help="Lowest and highest rating of a table's scale, e.g. 1,5; may be repeated. (default: those of each "
+            "training part)",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
     data_root: Annotated[
         Path | None,
         typer.Option(help="Folder with the data sets; also AGIQA_DATA.", rich_help_panel=_WHAT),
@@ -209,6 +218,7 @@ def run(
         "train_on": train_on,
         "test_on": test_on,
         "targets": None if targets is None else tuple(part.strip() for part in targets.split(",") if part.strip()),
+        "mos_range": mos_range or None,
         "data_root": data_root,
         "annotations_only": annotations_only,
         "plugins": tuple(plugin) if plugin else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,16 +16,24 @@ if TYPE_CHECKING:
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".xlsx")
 
 
-def open_dataset(name_or_path: str, root: Path | None = None, *, annotations_only: bool = False) -> Dataset:
+def open_dataset(
+    name_or_path: str,
+    root: Path | None = None,
+    *,
+    annotations_only: bool = False,
+    mos_ranges: Mapping[str, tuple[float, float]] | None = None,
+) -> Dataset:
     """Open a registered data set by name, or a table of one's own by path; nothing is read yet.
 
     Args:
         name_or_path: A registered name, or the path of a .csv, .tsv, .parquet or .xlsx table.
         root: Folder of `--data-root`; None means the default.
         annotations_only: Do not ask for images.
+        mos_ranges: Of `--mos-range`; see `Dataset.state_ranges`.
 
     Raises:
-        UnknownNameError: No data set has that name.
+        UnknownNameError: No data set has that name, or no target that of a range.
+        ConfigError: The data set states such a range itself.
         DataNotFoundError: The table's file does not exist.
         DataError: It is no file.
     """
@@ -33,5 +42,9 @@ def open_dataset(name_or_path: str, root: Path | None = None, *, annotations_onl
         from agiqa_bench.datasets.table import TableDataset
 
         require_file(path, "data set table", DataError, missing=DataNotFoundError)
-        return TableDataset(path, root, annotations_only=annotations_only)
-    return dataset_registry().load(name_or_path)(root, annotations_only=annotations_only)
+        dataset: Dataset = TableDataset(path, root, annotations_only=annotations_only)
+    else:
+        dataset = dataset_registry().load(name_or_path)(root, annotations_only=annotations_only)
+    if mos_ranges:
+        dataset.state_ranges(mos_ranges)
+    return dataset

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from agiqa_bench.errors import DataError
+from agiqa_bench.errors import ConfigError, DataError, UnknownNameError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+ANY_TARGET = "*"
+"""In place of a target's name: every target."""
 
 TargetName = str
 """A kind of rating: "quality", "alignment" or "authenticity"; a table data set may bring others."""
@@ -26,18 +31,40 @@ class Target:
 
     Attributes:
         name: Name in tables; the MOS stand in the samples' column `mos_<name>`.
-        mos_range: Lowest and highest MOS that the scale allows; a value outside is a fault.
+        mos_range: Lowest and highest MOS that the scale allows; a value outside is a fault. None if nobody states it:
+            never take it from the ratings here, because those of test images are among them. Each repeat then takes
+            that of the ratings that it learns from (`agiqa_bench.execution.cell.known_ranges`).
         measures: The kinds of method that the rating can judge. AGIQA-1K's one coupled MOS measures both
             quality and alignment, so methods of either kind are compared with it.
     """
 
     name: TargetName
-    mos_range: tuple[float, float]
+    mos_range: tuple[float, float] | None
     measures: tuple[TargetName, ...] = ()
 
     def judges(self, kinds: tuple[TargetName, ...]) -> bool:
         """Whether a method that predicts `kinds` ("*": anything) is compared with this target."""
         return "*" in kinds or bool(set(kinds) & {self.name, *self.measures})
+
+
+def parse_mos_range(text: str) -> tuple[TargetName, tuple[float, float]]:
+    """Parse `[target=]low,high`, a range of MOS; without a target it is that of every one (`ANY_TARGET`).
+
+    Raises:
+        ConfigError: It does not have that form, or the two are not finite and in this order.
+
+    >>> parse_mos_range("1,5"), parse_mos_range("alignment = 0, 100")
+    (('*', (1.0, 5.0)), ('alignment', (0.0, 100.0)))
+    """
+    target, equals, limits = text.rpartition("=")
+    with suppress(ValueError):
+        low, high = map(float, limits.split(","))
+        if -math.inf < low < high < math.inf and bool(target.strip()) == bool(equals):
+            return target.strip() or ANY_TARGET, (low, high)
+    raise ConfigError(
+        f"--mos-range {text[:80]!r}: write the lowest and the highest rating that the scale allows, e.g. 1,5, or for "
+        "one target of several TARGET=LOW,HIGH"
+    )
 
 
 @dataclass(frozen=True)
@@ -136,7 +163,10 @@ class Dataset(ABC):
     @cached_property
     def _read(self) -> tuple[pd.DataFrame, tuple[Fault, ...]]:
         table, faults = self.read()
-        return check_samples(table, self.targets, self.name), faults
+        check_samples(table, self.targets, self.name)
+        if len(self.parts) == 1:  # those of a joined one have been checked, each on a scale of its own
+            _check_ranges(table, self.targets, self.name)
+        return table, faults
 
     @property
     def samples(self) -> pd.DataFrame:
@@ -168,6 +198,29 @@ class Dataset(ABC):
     def learnt(self) -> tuple[Target, ...]:
         """All that is rated where methods learn, on the scale that they learn: the targets, if it is not joined."""
         return self.targets
+
+    def state_ranges(self, ranges: Mapping[str, tuple[float, float]]) -> None:
+        """Take over the ranges of MOS that the user states for targets whose range the data set does not.
+
+        Args:
+            ranges: Lowest and highest MOS by name of target; `ANY_TARGET` means every one that has none.
+
+        Raises:
+            UnknownNameError: There is no such target.
+            ConfigError: Its range is stated already.
+        """
+        stated = {target.name: target.mos_range for target in self.targets}
+        for name in ranges:
+            if name != ANY_TARGET and name not in stated:
+                raise UnknownNameError(f"target of {self.name} in --mos-range", name, stated)
+            known = all(stated.values()) if name == ANY_TARGET else stated[name] is not None
+            if known:
+                told = ", ".join(f"{each} {limits[0]:g} to {limits[1]:g}" for each, limits in stated.items() if limits)
+                raise ConfigError(f"--mos-range: data set '{self.name}' states it itself ({told}); leave it out")
+        given = {target.name: ranges.get(target.name, ranges.get(ANY_TARGET)) for target in self.targets}
+        self.targets = tuple(
+            replace(target, mos_range=target.mos_range or given[target.name]) for target in self.targets
+        )
 
     def target(self, name: str) -> Target:
         """The target called `name`; KeyError if there is none."""
@@ -228,3 +281,23 @@ def check_samples(table: pd.DataFrame, targets: tuple[Target, ...], name: str) -
     if list(table.index) != list(range(len(table))):
         raise DataError(f"data set '{name}': the index of the sample table must be 0..{len(table) - 1}")
     return table
+
+
+def _check_ranges(table: pd.DataFrame, targets: tuple[Target, ...], name: str) -> None:
+    """Refuse MOS outside of the range that is stated.
+
+    Raises:
+        DataError: There is one.
+    """
+    for target in targets:
+        if target.mos_range is None:
+            continue
+        low, high = target.mos_range
+        mos = table[f"mos_{target.name}"]
+        outside = table.index[(mos < low) | (mos > high)]
+        if len(outside):
+            row = int(outside[0])
+            raise DataError(
+                f"data set '{name}': {len(outside)} MOS of '{target.name}' lie outside of its stated range, {low:g} to "
+                f"{high:g} (first: row {row}, {table['image'].iloc[row]}: {mos.iloc[row]:g}); mend them or the range"
+            )

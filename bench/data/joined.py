@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,7 +93,14 @@ class JoinedDataset(Dataset):
         return pd.concat(tables, ignore_index=True), faults
 
 
-def open_joined(train: str, test: str, root: Path | None = None, *, annotations_only: bool = False) -> JoinedDataset:
+def open_joined(
+    train: str,
+    test: str,
+    root: Path | None = None,
+    *,
+    annotations_only: bool = False,
+    mos_ranges: Mapping[str, tuple[float, float]] | None = None,
+) -> JoinedDataset:
     """Open two data sets, each by registered name or as a table's path, as one; nothing is read yet.
 
     Args:
@@ -100,13 +108,14 @@ def open_joined(train: str, test: str, root: Path | None = None, *, annotations_
         test: The one to be judged on.
         root: Folder of `--data-root`; None means the default.
         annotations_only: Do not ask for images.
+        mos_ranges: Of `--mos-range`, for the one to learn from: no method scales by the range of the other.
 
     Raises:
         UnknownNameError, DataNotFoundError: As `agiqa_bench.data.catalogue.open_dataset`.
-        ConfigError: As `JoinedDataset`.
+        ConfigError: As there, and as `JoinedDataset`.
     """
-    first, second = (open_dataset(name, root, annotations_only=annotations_only) for name in (train, test))
-    return JoinedDataset(first, second)
+    first = open_dataset(train, root, annotations_only=annotations_only, mos_ranges=mos_ranges)
+    return JoinedDataset(first, open_dataset(test, root, annotations_only=annotations_only))
 
 
 def _common_targets(train: Dataset, test: Dataset) -> tuple[Target, ...]:

@@ -175,6 +175,23 @@ def _check_texts(table: pd.DataFrame) -> None:
                 raise ValueError(f"{place} holds half of a character; type the text anew")
 
 
+def column_metadata(path: Path, key: str) -> dict[str, str]:
+    """What the columns of a Parquet table say under `key` in their metadata, by name in small letters.
+
+    Other kinds of table have no such metadata, and most of Parquet neither.
+
+    Args:
+        path: A table that `read_table` has read.
+        key: E.g. `mos_range`.
+    """
+    if path.suffix.lower() != ".parquet":
+        return {}
+    import pyarrow.parquet as pq
+
+    said = {field.name.strip().lower(): (field.metadata or {}).get(key.encode()) for field in pq.read_schema(path)}
+    return {name: text.decode(errors="replace") for name, text in said.items() if text is not None}
+
+
 def refuse_duplicates(names: list[str], path: Path) -> None:
     """Refuse a table that has a column twice, whatever its letter case.
 

@@ -141,7 +141,7 @@ def _rating_findings(table: pd.DataFrame, dataset: Dataset) -> list[Finding]:
     findings = []
     for target in dataset.targets:
         mos = table[f"mos_{target.name}"].to_numpy(dtype=np.float64)
-        low, high = target.mos_range
+        low, high = target.mos_range or (-np.inf, np.inf)
         bad = np.flatnonzero(~np.isfinite(mos))
         outside = np.flatnonzero(np.isfinite(mos) & ((mos < low) | (mos > high)))
         checks = (

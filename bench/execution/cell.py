@@ -6,7 +6,7 @@ import logging
 import random
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -115,6 +115,9 @@ def _fit_and_predict(
     fit: Callable[[Sequence[Any], Sequence[_Parts]], Sequence[Exception | None]],
 ) -> list[Result | Exception]:
     cls, context = type(methods[0]), methods[0].context
+    for method, split in zip(methods, splits, strict=True):
+        ranges = known_ranges(method.context.mos_ranges, samples, split)
+        method.context = replace(method.context, mos_ranges=ranges)
     found: list[tuple[npt.NDArray[np.float64], float] | Exception] = []
     with repeatable(context.device, wanted=context.deterministic):
         for method in methods:
@@ -143,6 +146,27 @@ def _fit_and_predict(
             costs = _costs(method, share, seconds, len(scores), memory, cuts)
             results.append((scores, replace(costs, trained_together=len(methods))))
     return results
+
+
+def known_ranges(
+    stated: Mapping[str, tuple[float, float] | None], samples: Samples, split: Split
+) -> dict[str, tuple[float, float]]:
+    """Lowest and highest MOS by target that a repeat scales by: as stated, else of its training and validation parts.
+
+    Both parts, because with another selection a method learns from both; no rating of the test part counts.
+
+    Args:
+        stated: Of `Context.mos_ranges`; None where nobody states one.
+        samples: All rows of the data set.
+        split: The repeat's rows.
+    """
+    learnt = samples.subset(np.union1d(split.train, split.validation))
+
+    def limits(target: str) -> tuple[float, float]:
+        mos = learnt.mos_of(target)
+        return float(mos.min()), float(mos.max())
+
+    return {target: limits(target) if known is None else known for target, known in stated.items()}
 
 
 def _to_learn_from(method: Method, split: Split, samples: Samples) -> _Parts:

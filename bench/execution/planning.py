@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from agiqa_bench.backbones.method import ClipConfig
 from agiqa_bench.data.catalogue import open_dataset
+from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import (
     AgiqaError,
     BadImageError,
@@ -21,6 +22,7 @@ from agiqa_bench.errors import (
 )
 from agiqa_bench.evaluation.rules import SplitRule
 from agiqa_bench.evaluation.splits import Split, make_splits
+from agiqa_bench.execution.cell import known_ranges
 from agiqa_bench.execution.code_digest import code_digest, may_use_torch
 from agiqa_bench.execution.device import resolve_device
 from agiqa_bench.execution.keys import FORMAT, key_of
@@ -103,10 +105,21 @@ def requested_dataset(request: RunRequest) -> Dataset:
         AgiqaError: There is no such data set, or the two cannot be joined.
     """
     if not request.crosses:
-        return open_dataset(request.dataset, request.data_root, annotations_only=request.annotations_only)
+        return open_dataset(
+            request.dataset,
+            request.data_root,
+            annotations_only=request.annotations_only,
+            mos_ranges=request.mos_range,
+        )
     from agiqa_bench.data.joined import open_joined
 
-    return open_joined(request.train_on, request.test_on, request.data_root, annotations_only=request.annotations_only)
+    return open_joined(
+        request.train_on,
+        request.test_on,
+        request.data_root,
+        annotations_only=request.annotations_only,
+        mos_ranges=request.mos_range,
+    )
 
 
 def _check_targets(request: RunRequest, dataset: Dataset) -> None:
@@ -362,7 +375,7 @@ def _plan_cells(plan: Plan, method: PlannedMethod) -> None:
         "images": plan.images_fingerprint if cls.uses_images else None,
         "targets": list(method.context.targets),
         # All of them: a method with an auxiliary task learns from more than its own targets.
-        "mos_ranges": {name: list(limits) for name, limits in method.context.mos_ranges.items()},
+        "mos_ranges": {name: limits and list(limits) for name, limits in method.context.mos_ranges.items()},
         "precision": method.context.precision,
     }
     if request.deterministic and method.context.device.startswith("cuda"):
@@ -370,6 +383,7 @@ def _plan_cells(plan: Plan, method: PlannedMethod) -> None:
     if not cls.trainable:
         method.score_components = common
         method.score_key = key_of(common)
+    samples = Samples(plan.dataset.samples, method.context.targets)
     for split in plan.splits:
         components = common | {"split": split.digest}
         if cls.trainable:
@@ -377,5 +391,9 @@ def _plan_cells(plan: Plan, method: PlannedMethod) -> None:
                 "selection": request.select if cls.selects_epoch else None,
                 "seed": cell_seed(plan, method, split.repeat),
                 "batch_size": request.batch_size,
+                "mos_ranges": {
+                    name: list(limits)
+                    for name, limits in known_ranges(method.context.mos_ranges, samples, split).items()
+                },
             }
         method.cells.append(PlannedCell(split.repeat, key_of(components), components))

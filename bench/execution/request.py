@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from agiqa_bench.data.dataset import parse_mos_range
 from agiqa_bench.errors import ConfigError
 from agiqa_bench.evaluation.rules import SplitRule
 from agiqa_bench.named_file import read_text
@@ -33,6 +34,7 @@ class RunRequest(BaseModel):
     data_root: Path | None = None
     annotations_only: bool = False
     targets: tuple[str, ...] = ()
+    mos_range: dict[str, tuple[float, float]] = Field(default_factory=dict)
     split: SplitRule = "grouped"
     splits_file: Path | None = None
     repeats: int = Field(default=10, ge=1, le=1000, strict=True)
@@ -72,6 +74,22 @@ class RunRequest(BaseModel):
     def _parse_shard(cls, value: Any) -> Any:
         text = "/".join(map(str, value)) if isinstance(value, list | tuple) else value
         return parse_shard(text) if isinstance(text, str) else value
+
+    @field_validator("mos_range", mode="before")
+    @classmethod
+    def _parse_mos_range(cls, value: Any) -> Any:
+        """Texts as on the command line, or in a file also `[LOW, HIGH]`, or a table with one for each target."""
+        if isinstance(value, list | tuple) and not all(isinstance(each, str) for each in value):
+            value = ",".join(map(str, value))
+        texts = [value] if isinstance(value, str) else value
+        return dict(map(parse_mos_range, texts)) if isinstance(texts, list | tuple) else value
+
+    @field_validator("mos_range")
+    @classmethod
+    def _check_mos_range(cls, ranges: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for target, (low, high) in ranges.items():
+            parse_mos_range(f"{target}={low},{high}")
+        return ranges
 
     @model_validator(mode="after")
     def _check_executor(self) -> Self:

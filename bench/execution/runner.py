@@ -110,7 +110,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "dataset_title": plan.dataset.title,
         "dataset_citation": plan.dataset.citation,
         "dataset_licence": plan.dataset.licence,
-        "mos_ranges": {target.name: list(target.mos_range) for target in plan.dataset.targets},
+        "mos_ranges": {target.name: target.mos_range and list(target.mos_range) for target in plan.dataset.learnt},
         "parts": [
             {"repeat": split.repeat, "fit": len(split.train) + len(split.validation), "test": len(split.test)}
             for split in plan.splits

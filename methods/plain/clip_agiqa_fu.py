@@ -56,10 +56,10 @@ class PlainFu(PublishedProcedure):
         self.batch_size = self.context.batch_size or self.config.batch_size
         self.patience = self.config.patience
         self._clip, self._uses_aux = method.clip(), method.uses_aux
-        self._files, self._range = train.images.files, method.scale("quality")
+        self._files, self._range = train.images.files, method.mos_range("quality")
         self._quality = self._scaled(train.mos_of("quality"), self._range)
         self._alignment = (
-            self._scaled(train.mos_of(AUXILIARY), method.scale(AUXILIARY)) if self._uses_aux else self._quality
+            self._scaled(train.mos_of(AUXILIARY), method.mos_range(AUXILIARY)) if self._uses_aux else self._quality
         )
         self._texts = LearntContext(self._clip, QUALITY_PHRASES, self.config.n_ctx)
         self._aux_texts = LearntContext(self._clip, ALIGNMENT_PHRASES, self.config.n_ctx)

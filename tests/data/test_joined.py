@@ -50,7 +50,7 @@ def test_rows_stand_one_set_after_the_other_and_groups_are_told_apart():
 
 
 def test_targets_are_those_of_both_on_the_test_sets_scale_and_methods_learn_on_the_training_sets():
-    one = dataset("one", targets=(Target("alignment", (1, 5)), Target("quality", (0, 5))))
+    one = dataset("one", targets=(Target("alignment", (0, 5)), Target("quality", (0, 5))))
     two = dataset("two", targets=(Target("quality", (0, 100)), Target("authenticity", (0, 100))))
     joined = JoinedDataset(one, two)
     assert joined.targets == (Target("quality", (0, 100)),)
@@ -114,6 +114,11 @@ def test_names_and_tables_open_on_either_side(rated_table):
     assert [target.name for target in joined.learnt] == ["quality", "alignment"]
     assert len(joined.samples) == 360 + 60
     assert joined.annotations_only
-    assert open_joined(str(rated_table), "demo", annotations_only=True).name == "rated-to-demo"
+    back = open_joined(str(rated_table), "demo", annotations_only=True)
+    assert (back.name, back.learnt[0].mos_range) == ("rated-to-demo", None)
+    stated = open_joined(str(rated_table), "demo", annotations_only=True, mos_ranges={"*": (0, 10)})
+    assert stated.learnt[0].mos_range == (0, 10)
+    with pytest.raises(ConfigError, match="'demo' states it itself"):
+        open_joined("demo", str(rated_table), annotations_only=True, mos_ranges={"*": (0, 10)})
     with pytest.raises(UnknownNameError, match="did you mean demo"):
         open_joined("demo", "deno")

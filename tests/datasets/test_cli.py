@@ -57,6 +57,17 @@ def test_verify_exits_with_1_if_something_matters(annotations: Path, standins, t
     assert "not fit for use as it is" in bad.output
 
 
+def test_info_tells_the_range_of_a_tables_ratings_or_that_nobody_states_it(rated_table: Path) -> None:
+    def shown(*options: str) -> str:
+        return runner.invoke(app, ["info", str(rated_table), *options]).output
+
+    assert "(scale not stated; --mos-range states it)" in shown()
+    assert "(scale -1 to 5)" in shown("--mos-range", "-1,5")
+    verified = runner.invoke(app, ["verify", str(rated_table), "--mos-range", "quality=1.5,5"])
+    assert "error mos-out-of-range" in verified.output
+    assert "MOS of 'quality' lie outside 1.5-5" in verified.output
+
+
 def test_verify_of_a_table(tmp_path: Path, standins) -> None:
     (tmp_path / "t.csv").write_text("image,prompt,mos\na.png,p [red],1\nb.png,q,2\n", encoding="utf-8")
     for name in ("a.png", "b.png"):

@@ -3,14 +3,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from agiqa_bench.data.catalogue import open_dataset
+from agiqa_bench.data.dataset import Dataset, parse_mos_range
 from agiqa_bench.data.verify import verify
 from agiqa_bench.datasets.table import TableDataset
-from agiqa_bench.errors import DataError, DataNotFoundError
+from agiqa_bench.errors import ConfigError, DataError, DataNotFoundError, UnknownNameError
 
 TEXT = 'image,prompt,mos\na.png,a cat,1.5\nb.png,a cat,3\nsub/c.png,"a dog, running",4.25\n'
 
@@ -32,7 +36,8 @@ def test_columns_and_defaults(tmp_path: Path) -> None:
     dataset = TableDataset(write(tmp_path, TEXT))
     assert dataset.name == "mine"
     (target,) = dataset.targets
-    assert (target.name, target.mos_range) == ("quality", (1.5, 4.25))
+    # What the ratings happen to span is no range of their scale, and holds those of test images.
+    assert (target.name, target.mos_range) == ("quality", None)
     table = dataset.samples
     assert table["mos_quality"].tolist() == [1.5, 3.0, 4.25]
     assert table["group"].tolist() == ["a cat", "a cat", "a dog, running"]
@@ -44,8 +49,8 @@ def test_columns_and_defaults(tmp_path: Path) -> None:
 
 def test_own_groups_generators_and_targets(tmp_path: Path) -> None:
     text = "MOS_Alignment, mos_fun ,Generator,Group,Prompt,Image,note\n1,10,g1,x,p,a.png,-\n2,20,,x,q,b.png,-\n"
-    dataset = TableDataset(write(tmp_path, text), annotations_only=True, mos_range=(0, 100))
-    assert [(t.name, t.mos_range) for t in dataset.targets] == [("alignment", (0, 100)), ("fun", (0, 100))]
+    dataset = TableDataset(write(tmp_path, text), annotations_only=True)
+    assert [(t.name, t.mos_range) for t in dataset.targets] == [("alignment", None), ("fun", None)]
     table = dataset.samples
     assert table["generator"].tolist() == ["g1", "unknown"]
     assert table["group"].tolist() == ["x", "x"]
@@ -89,6 +94,54 @@ def test_parquet_and_excel_read_the_same(tmp_path: Path) -> None:
     for suffix in ("parquet", "xlsx"):
         same = TableDataset(tmp_path / f"mine.{suffix}", annotations_only=True)
         pd.testing.assert_frame_equal(same.samples, plain)
+
+
+def test_the_user_states_the_range_of_each_target_or_of_all(tmp_path: Path) -> None:
+    path = str(write(tmp_path, "image,prompt,mos_alignment,mos_fun\na.png,p,1,10\nb.png,q,5,20\n"))
+
+    def ranges(*texts: str) -> dict[str, tuple[float, float] | None]:
+        dataset = open_dataset(path, annotations_only=True, mos_ranges=dict(map(parse_mos_range, texts)))
+        assert len(dataset.samples) == 2
+        return {target.name: target.mos_range for target in dataset.targets}
+
+    assert ranges("0,100") == {"alignment": (0, 100), "fun": (0, 100)}
+    assert ranges("0,100", "alignment=1,5") == {"alignment": (1, 5), "fun": (0, 100)}
+    assert ranges("alignment=1,5") == {"alignment": (1, 5), "fun": None}
+    with pytest.raises(UnknownNameError, match="target of mine in --mos-range 'quality'"):
+        ranges("quality=1,5")
+    with pytest.raises(DataError) as caught:
+        ranges("fun=0,15")
+    assert str(caught.value) == (
+        "data set 'mine': 1 MOS of 'fun' lie outside of its stated range, 0 to 15 (first: row 1, b.png: 20); "
+        "mend them or the range"
+    )
+    report = verify(open_dataset(path, annotations_only=True, mos_ranges={"fun": (0, 15)}))
+    assert [finding.code for finding in report.findings if finding.code == "mos-out-of-range"] == ["mos-out-of-range"]
+    with pytest.raises(ConfigError, match=r"'demo' states it itself \(quality 0 to 5, .*\); leave it out"):
+        open_dataset("demo", mos_ranges={"*": (0, 5)})
+
+
+def test_a_parquet_column_states_its_range_in_its_metadata(tmp_path: Path) -> None:
+    def dataset(text: str, **ranges: tuple[float, float]) -> Dataset:
+        fields = [pa.field("image", pa.string()), pa.field("prompt", pa.string()), pa.field("mos_fun", pa.float64())]
+        fields.append(pa.field("Mos ", pa.float64(), metadata={"mos_range": text}))
+        columns = [["a.png", "b.png"], ["p", "q"], [1.0, 7.0], [1.0, 5.0]]
+        pq.write_table(pa.Table.from_arrays([pa.array(c) for c in columns], schema=pa.schema(fields)), path)
+        return open_dataset(str(path), annotations_only=True, mos_ranges=ranges)
+
+    path = tmp_path / "mine.parquet"
+    assert {t.name: t.mos_range for t in dataset("0, 10").targets} == {"fun": None, "quality": (0, 10)}
+    assert {t.name: t.mos_range for t in dataset("0,10", fun=(0, 7)).targets} == {"fun": (0, 7), "quality": (0, 10)}
+    with pytest.raises(ConfigError, match=r"'mine' states it itself \(quality 0 to 10\)"):
+        dataset("0,10", quality=(0, 7))
+    with pytest.raises(DataError, match=r"mine\.parquet: the metadata 'mos_range' of column 'mos' is '5 to 1'; write"):
+        dataset("5 to\n1")
+
+
+@pytest.mark.parametrize("text", ["", "1", "5,1", "1,1", "0,inf", "nan,5", "1,2,3", "=1,5", "a,b", "1;5"])
+def test_what_is_no_range_is_one_line(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--mos-range '.*': write the lowest and the highest rating"):
+        parse_mos_range(text)
 
 
 @pytest.mark.parametrize(

@@ -62,17 +62,26 @@ def test_device_and_what_is_kept_do_not_change_the_key(plan_of):
 def test_the_range_of_every_rated_target_changes_the_key(plan_of, rated_table):
     lines = rated_table.read_text("utf-8").splitlines()
 
-    def rated_for_alignment(highest):
+    def rated_for_alignment(highest, **ranges):
         alignment = ["mos_alignment", highest, *["1.0"] * (len(lines) - 2)]
         rated_table.write_text("\n".join(f"{a},{b}" for a, b in zip(lines, alignment, strict=True)), "utf-8")
-        return plan_of("epochs", targets=("quality",))
+        return plan_of("epochs", targets=("quality",), mos_range={"quality": (0.0, 5.0)} | ranges)
 
+    def rated(plan):
+        assert components(plan)["targets"] == ["quality"]
+        assert components(plan)["mos_ranges"]["quality"] == [0.0, 5.0]
+        return components(plan)["mos_ranges"]["alignment"]
+
+    plan = rated_for_alignment("4.0", alignment=(0.0, 9.0))
+    assert rated(plan) == [0.0, 9.0]
+    assert difference(plan, rated_for_alignment("4.0", alignment=(0.0, 8.0))) == ["mos_ranges"]
+    # Where nobody states it, what a repeat learns from does: the first row in the first repeat, not in the second.
     plan = rated_for_alignment("4.0")
-    assert components(plan)["targets"] == ["quality"]
-    assert components(plan)["mos_ranges"].keys() == {"quality", "alignment"}
-    assert components(plan)["mos_ranges"]["alignment"] == [1.0, 4.0]
-    # A table's range is that of its ratings, so they differ too.
+    assert 0 in plan.splits[0].validation
+    assert 0 in plan.splits[1].test
+    assert rated(plan) == [1.0, 4.0]
     assert difference(plan, rated_for_alignment("5.0")) == ["annotations", "mos_ranges"]
+    assert plan.methods[0].cells[1].components["mos_ranges"]["alignment"] == [1.0, 1.0]
 
 
 def test_all_repeats_share_a_seed_of_their_own(plan_of):

@@ -20,6 +20,22 @@ def test_the_command_line_wins_over_the_file(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("content", "ranges"),
+    [
+        ("mos_range = [1, 5]", {"*": (1.0, 5.0)}),
+        ('mos_range = "1,5"', {"*": (1.0, 5.0)}),
+        ('mos_range = ["-2,2", "alignment=0,100"]', {"*": (-2.0, 2.0), "alignment": (0.0, 100.0)}),
+        ("[mos_range]\nalignment = [0, 100]", {"alignment": (0.0, 100.0)}),
+    ],
+)
+def test_ranges_of_ratings_in_a_file(tmp_path, content, ranges):
+    file = tmp_path / "run.toml"
+    file.write_text(content)
+    assert build_request(file, {"dataset": "mine.csv"}).mos_range == ranges
+    assert build_request(file, {"dataset": "mine.csv", "mos_range": ["0,9"]}).mos_range == {"*": (0.0, 9.0)}
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         ("repeats = ", "not a readable TOML file"),
@@ -28,6 +44,9 @@ def test_the_command_line_wins_over_the_file(tmp_path):
             r"'repeat' \(did you mean repeats or preset\?; there are: dataset, methods",
         ),
         ('dataset = "demo"\nset = ["niqe"]', r"write it as method\.key=value"),
+        ('dataset = "demo"\nmos_range = [5, 1]', r"^--mos-range '5,1': write the lowest and the highest rating"),
+        ('dataset = "demo"\nmos_range = 3', "mos_range = 3: Input should be a valid dictionary"),
+        ('dataset = "demo"\n[mos_range]\nquality = [5, 1]', r"^--mos-range 'quality=5\.0,1\.0': write"),
         ('dataset = "demo"\nrepeats = 0', "repeats = 0: Input should be greater than or equal to 1"),
         ("repeats = 3", "which data set"),
         ('dataset = "demo"\nsettings = 3', r"write settings as \[settings.METHOD\]"),

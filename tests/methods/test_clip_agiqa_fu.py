@@ -159,25 +159,63 @@ def test_scores_lie_on_the_scale_of_the_mos(fitted, few):
     assert 0 <= scores.min() < scores.max() <= 5
 
 
-def test_mos_is_divided_by_the_highest_possible(few, recipe_of):
-    context = few.context(["quality"], mos_ranges={"quality": (0.0, 5.0), "alignment": (0.0, 100.0)})
+@pytest.mark.parametrize(("quality", "alignment"), [((0.0, 5.0), (0.0, 100.0)), ((-2.0, 6.0), (1.0, 5.0))])
+def test_the_range_of_the_mos_is_brought_to_zero_and_one_and_scores_back(quality, alignment, few, recipe_of):
+    context = few.context(["quality"], mos_ranges={"quality": quality, "alignment": alignment})
     method = CLIPAGIQAFu(CLIPAGIQAFu.Config(**QUICK), context)
-    _, learner = recipe_of(method, few.samples(["quality"]))
-    np.testing.assert_allclose(learner._mos["quality"], few.table["mos_quality"] / 5, rtol=1e-6)
-    np.testing.assert_allclose(learner._mos["alignment"], few.table["mos_alignment"] / 100, rtol=1e-6)
+    ratings = {"quality": np.linspace(*quality, 40), "alignment": np.linspace(*alignment, 40)[::-1]}
+    samples = few.samples(["quality"], **{f"mos_{target}": mos for target, mos in ratings.items()})
+    _, learner = recipe_of(method, samples)
+    np.testing.assert_allclose(learner._mos["quality"], np.linspace(0, 1, 40), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(learner._mos["alignment"], np.linspace(1, 0, 40), rtol=1e-6, atol=1e-7)
+    shares = method.crop_scores(samples)
+    assert 0 < shares.min() < shares.max() < 1
+    np.testing.assert_allclose(method.predict(samples.hidden()), quality[0] + (quality[1] - quality[0]) * shares)
 
 
-def test_mos_below_zero_are_brought_to_the_scale_of_probabilities(few):
+def test_a_range_that_says_nothing_is_refused(few):
     method = few.method(CLIPAGIQAFu)
-    method.context = replace(method.context, mos_ranges={"quality": (-2.0, 2.0)})
-    assert method.scale("quality") == (-2.0, 2.0)
-    method.fit(few.samples())
-    scores = method.predict(few.samples().hidden())
-    assert scores.min() >= -2.0
-    assert scores.max() <= 2.0
     method.context = replace(method.context, mos_ranges={})
     with pytest.raises(ConfigError, match="the range of the quality MOS is not known"):
-        method.scale("quality")
+        method.mos_range("quality")
+    method.context = replace(method.context, mos_ranges={"quality": (3.0, 3.0)})
+    with pytest.raises(ConfigError, match=r"each quality MOS to learn from is 3, .*\(--mos-range\)$"):
+        method.fit(few.samples())
+
+
+def test_the_note_says_whose_range_is_not_stated(few):
+    def note(config=None, **ranges):
+        return CLIPAGIQAFu.note(config or CLIPAGIQAFu.Config(), few.context(["quality"], mos_ranges=ranges))
+
+    what = "scaled by the range of {} MOS in each repeat's training part: none is stated (--mos-range)"
+    assert note(quality=(0, 5), alignment=(0, 5)) == ""
+    assert note(quality=None, alignment=None) == what.format("quality and alignment")
+    assert note(quality=(0, 5), alignment=None) == what.format("alignment")
+    assert note(CLIPAGIQAFu.Config(use_aux=False), quality=(0, 5), alignment=None) == ""
+    assert (
+        note(quality=None) == f"without the auxiliary task: the data set rates no alignment; {what.format('quality')}"
+    )
+
+
+def test_half_of_the_crops_are_mirrored_anew_each_epoch(few, recipe_of):
+    # With images of the size of a crop there is one crop, as it is or mirrored.
+    method = few.method(CLIPAGIQAFu, ["quality"])
+    samples = few.samples(["quality"]).subset(np.arange(5, 40))
+    _, learner = recipe_of(method, samples)
+    plain = np.stack([image.astype(np.float32) / 255 for image in samples.images.at(SIZE)])
+    plain = torch.from_numpy((plain - np.float32(method.config.mean)) / np.float32(method.config.std)).permute(
+        0, 3, 1, 2
+    )
+    positions = np.arange(len(samples))[::-1].copy()
+    turned = []
+    for epoch in (0, 1):
+        drawn = views.draws(method.context.seed, epoch, samples.rows[positions], 3)[:, 2] < 0.5
+        for view, position, mirror in zip(learner._views(positions, epoch), positions, drawn, strict=True):
+            expected = plain[int(position)].flip(-1) if mirror else plain[int(position)]
+            torch.testing.assert_close(view, expected, rtol=1e-4, atol=1e-4)
+        turned.append(drawn)
+    assert 0 < turned[0].sum() < len(positions)
+    assert (turned[0] != turned[1]).any()
 
 
 def test_bfloat16_leaves_scores_apart(few):

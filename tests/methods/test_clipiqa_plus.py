@@ -137,11 +137,20 @@ def test_the_papers_recipe(few, recipe_of):
         assert learner.loss(positions, 0, {}).item() == pytest.approx(wanted, rel=1e-5)
     assert "80,000 steps" in CLIPIQAPlus.note(config(backbone="demo-rn"), few.context())
     assert CLIPIQAPlus.note(config(backbone="demo-vit"), few.context()).endswith("its own input size")
+    unstated = few.context(["quality"], mos_ranges={"quality": None, "alignment": None})
+    assert CLIPIQAPlus.note(config(backbone="demo-rn"), unstated).endswith(
+        "; scaled by the range of quality MOS in each repeat's training part: none is stated (--mos-range)"
+    )
 
 
-def test_a_score_is_a_probability_on_the_scale_of_the_mos(few):
+def test_a_score_is_a_probability_on_the_scale_of_the_mos(few, recipe_of):
     samples = few.samples(["quality"])
     wide = {"quality": (1.0, 11.0)}
+    _, learner = recipe_of(CLIPIQAPlus(SHORT, few.context(["quality"], mos_ranges=wide)), samples)
+    with torch.no_grad():
+        probability = learner.model(learner._inputs(np.arange(40), 0)).numpy()
+    wanted = np.mean((probability - (samples.mos[:, 0] - 1) / 10) ** 2)
+    assert learner.loss(np.arange(40), 0, {}).item() == pytest.approx(wanted, rel=1e-5)
     method = CLIPIQAPlus(SHORT, few.context(["quality"], mos_ranges=wide)).fit(samples)
     scores = method.predict(samples)[:, 0]
     network = method.networks["quality"]
