@@ -17,15 +17,18 @@ _TRIES = 5
 def count_flops(run: Callable[[], object]) -> int:
     """Floating-point operations of the matrix products, convolutions and attentions of a call, forwards and backwards.
 
-    A product and a sum are two operations.
+    A product and a sum are two operations. The count is the same for each version of torch and each device: attention
+    is computed as plain products here. Torch counts a fused attention only where it knows the kernel (that of the CPU
+    since 2.15), and backwards with what the kernel computes a second time to spare memory.
     """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     # In one operation of its own, which is not counted, attention would be computed without gradients.
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with FlopCounterMode(display=False) as counter:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             run()
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

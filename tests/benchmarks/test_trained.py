@@ -162,7 +162,14 @@ def test_operations_are_counted_forwards_and_backwards():
     tokens = torch.randn(2, 5, 32)
     with torch.inference_mode():
         counted = count_flops(lambda: attention(tokens, tokens, tokens, need_weights=False))
-    assert counted == 2 * (2 * 5 * 32 * 4 * 32) + 2 * 2 * (2 * 5 * 5 * 32)
+    forwards = 2 * (2 * 5 * 32 * 4 * 32) + 2 * 2 * (2 * 5 * 5 * 32)
+    assert counted == forwards == 88_320
+    tokens.requires_grad_()
+    # Each product has two gradients; a fused kernel would compute one product of the attention again.
+    trained = count_flops(lambda: attention(tokens, tokens, tokens, need_weights=False)[0].sum().backward())
+    assert trained == 3 * forwards
+    convolution = nn.Conv2d(3, 8, 5)
+    assert count_flops(lambda: convolution(torch.randn(2, 3, 12, 9))) == 2 * (2 * 8 * 8 * 5) * (3 * 5 * 5)
     assert matrix_product_rate("cpu", "float32") > 1e8
 
 
