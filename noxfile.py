@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import nox
@@ -12,6 +15,15 @@ nox.options.sessions = ["lint", "typecheck", "tests", "readme_check"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 THIS_PYTHON = None
+PROJECT_PYTHONS = ["3.11", "3.12", "3.13"]
+LIFTED_BOUNDS = """
+from importlib.metadata import requires, version
+from packaging.requirements import Requirement
+for requirement in map(Requirement, requires("agiqa-bench")):
+    bound = next(iter(requirement.specifier)).version
+    if requirement.marker is None and not version(requirement.name).startswith(bound):
+        print(f"warning: {requirement}, and {version(requirement.name)} is what is tested")
+"""
 
 
 def group(name: str) -> list[str]:
@@ -38,13 +50,81 @@ def typecheck(session: nox.Session) -> None:
     session.run("mypy", "--strict", "-p", "agiqa_bench")
 
 
+def run_tests(session: nox.Session, *options: str, **environment: str) -> None:
+    """Run the suite; arguments after -- go to pytest."""
+    arguments = session.posargs or ["-n", "auto", "--dist", "loadfile"]
+    # The workers share the cores already: threads of theirs would only wait for each other.
+    session.run("pytest", *options, *arguments, env={"OMP_NUM_THREADS": "1"} | compiled(session) | environment)
+
+
 @nox.session(python=THIS_PYTHON)
 def tests(session: nox.Session) -> None:
     """The test suite, offline; arguments after -- go to pytest."""
     session.install("-e", ".", *group("test"))
-    arguments = session.posargs or ["-n", "auto", "--dist", "loadfile"]
-    # The workers share the cores already: threads of theirs would only wait for each other.
-    session.run("pytest", *arguments, env={"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"} | compiled(session))
+    run_tests(session)
+
+
+@nox.session(python=PROJECT_PYTHONS)
+def tests_python(session: nox.Session) -> None:
+    """The test suite on each supported version of Python that is here: `nox -s tests_python-3.13` for one."""
+    session.install("-e", ".", *group("test"))
+    run_tests(session)
+
+
+@nox.session(python="3.11", venv_backend="uv")
+def tests_lowest(session: nox.Session) -> None:
+    """The test suite with the lowest version of each dependency, on the lowest version of Python."""
+    session.install("--resolution", "lowest-direct", "-e", ".", *group("test"))
+    # A bound that another package's needs lift is not the one that is tested: raise it to what is installed.
+    session.run("python", "-c", LIFTED_BOUNDS)
+    run_tests(session)
+
+
+@nox.session(python=THIS_PYTHON)
+def tests_wheel(session: nox.Session) -> None:
+    """The test suite on the built wheel, in a copy of the tests that lies outside of the checkout."""
+    folder = Path(tempfile.mkdtemp(prefix="wheel-"))
+    session.install("build")
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(folder / "dist"))
+    session.install(*map(str, (folder / "dist").glob("*.whl")), *group("test"))
+    # The tests look at pages and scripts of the checkout; no folder of it can be imported as the package.
+    for name in str(session.run("git", "ls-files", external=True, silent=True)).splitlines():
+        (folder / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(name, folder / "copy" / name)
+    shared = Path.cwd().parent / "shared"
+    if shared.is_dir():  # where the tests look for the published files beside a checkout
+        (folder / "shared").symlink_to(shared)
+    session.chdir(folder / "copy")
+    session.run("python", "-c", "import agiqa_bench as a; assert 'site-packages' in a.__file__, a.__file__")
+    try:
+        run_tests(session)
+    finally:
+        shutil.rmtree(folder)
+
+
+@nox.session(python=THIS_PYTHON)
+def tests_elsewhere(session: nox.Session) -> None:
+    """The test suite on a day in January, in Turkish, on the other side of the date line, and without the user's files.
+
+    On Linux. The locale must be there (`localedef -i tr_TR -f UTF-8 tr_TR.UTF-8`): without it Python takes its own.
+    """
+    session.install("-e", ".", "libfaketime", *group("test"))
+    library = next(Path(session.virtualenv.location).glob("lib/*/site-packages/libfaketime/vendor/**/libfaketime.so.1"))
+    now = datetime.now(UTC)
+    days = (datetime(now.year + 1, 1, 15, tzinfo=UTC) - now).days + 1
+    run_tests(
+        session,
+        # A shift, and not a time: each process that starts begins at the same one.
+        FAKETIME=f"+{days}d",
+        FAKETIME_DONT_FAKE_MONOTONIC="1",
+        DONT_FAKE_MONOTONIC="1",
+        LD_PRELOAD=str(library.resolve()),
+        LC_ALL="tr_TR.UTF-8",
+        TZ="Pacific/Kiritimati",
+        AGIQA_ANNOTATIONS="/nonexistent",
+        AGIQA_SPEC="/nonexistent",
+        CI="",
+    )
 
 
 @nox.session(python=THIS_PYTHON)

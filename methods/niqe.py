@@ -86,6 +86,13 @@ class NIQE(Method):
         return missing()
 
     @classmethod
+    def note(cls, config: MethodConfig, context: Context) -> str:  # noqa: ARG003
+        """The licence of pyiqa, which computes the features."""
+        from agiqa_bench.methods.pyiqa_loading import LICENCE_NOTE
+
+        return LICENCE_NOTE
+
+    @classmethod
     def weights(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:
         """The pristine model that `config` names, fetched if it may be.
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 NEEDS_PYIQA = "needs pyiqa: pip install pyiqa; its licence is PolyForm Noncommercial"
 
+LICENCE_NOTE = "computed with pyiqa, whose licence (PolyForm Noncommercial 1.0.0) allows noncommercial use only"
+"""Stands beside each row that runs code of pyiqa, in the plan and in the report."""
+
 
 def missing() -> str | None:
     """Why pyiqa cannot be used, in one line; None if it is installed. It is not imported."""

@@ -87,8 +87,8 @@ class PyiqaMetric(Method):
 
     @classmethod
     def note(cls, config: MethodConfig, context: Context) -> str:  # noqa: ARG003
-        """That the metrics do not follow `precision`."""
-        return "" if context.precision == "float32" else "computed in float32"
+        """The licence of pyiqa, and that the metrics do not follow `precision`."""
+        return loading.LICENCE_NOTE + ("" if context.precision == "float32" else "; computed in float32")
 
     @classmethod
     def weights(cls, config: MethodConfig, context: Context) -> tuple[Weights, ...]:

@@ -1,18 +1,77 @@
-"""Fixtures that several test packages share."""
+"""Surroundings of all tests, fixtures that several test packages share, and what a machine lacked for some tests."""
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 import pytest
+
+SETTINGS = ("AGIQA_ANNOTATIONS", "AGIQA_CHROMIUM", "AGIQA_PARITY_DIR", "AGIQA_SPEC", "AGIQA_WRITE_GOLDEN")
+"""Variables that are meant for the tests themselves."""
+
+_OF_THE_USER = re.compile(
+    # of this package, of terminals, of the language, of matplotlib
+    r"AGIQA_.*|COLUMNS|LINES|TERM|(NO|FORCE)_COLOR|CLICOLOR.*|TTY_.*|LANG|LANGUAGE|LC_.*|MPL.*|MATPLOTLIB.*|"
+    # of Python and what is started by it, of folders with somebody's own files, of the network
+    r"PYTHON(IOENCODING|UTF8|WARNINGS)|PIP_.*|GIT_.*|RAY_.*|XDG_.*|TORCH_HOME|(HF|HUGGINGFACE|TRANSFORMERS)_.*|"
+    r".*_proxy",
+    re.IGNORECASE,
+)
+
+
+def settle() -> None:
+    """Give this process, and those that it starts, the same surroundings on every machine, for every user, each day."""
+    for name in [name for name in os.environ if _OF_THE_USER.fullmatch(name) and name not in SETTINGS]:
+        del os.environ[name]
+    home = tempfile.mkdtemp(prefix="home-of-tests-")
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    # An empty home folder: no configuration of matplotlib, pip or git, and no downloaded weights.
+    os.environ |= {"HOME": home, "USERPROFILE": home, "PIP_CONFIG_FILE": os.devnull, "HF_HUB_OFFLINE": "1"}
+    os.environ |= {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONUTF8": "1"}
+    if hasattr(time, "tzset"):
+        time.tzset()
+    os.umask(0o022)
+
+
+# Before any test module is imported; the workers of pytest-xdist have it from the process that starts them.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    settle()
+
+FOR_WANT = "for want of "
+"""How the reason of a skipped test begins if the machine lacks something that can be had."""
+
+
+def lacking(what: str, remedy: str, *, ought: bool) -> NoReturn:
+    """Skip a test for want of something; in CI it fails if the thing ought to be there."""
+    reason = f"{FOR_WANT}{what}: {remedy}"
+    if ought and os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say once, at the end, how many tests were skipped for want of what, and how to have it."""
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if (reason := reason.removeprefix("Skipped: ")).startswith(FOR_WANT):
+            reasons[reason] += 1
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"{count} test{'s' * (count > 1)} skipped {reason}", yellow=True)
+
 
 ANNOTATION_FILES = (
     "agiqa1k/AIGC_MOS_Zscore.xlsx",
@@ -27,12 +86,28 @@ ANNOTATION_FILES = (
 @pytest.fixture(scope="session")
 def annotations() -> Path:
     """Folder with the real annotation files: `AGIQA_ANNOTATIONS`, else `../shared/annotations` of the repository."""
-    repository = Path(__file__).resolve().parents[1]
-    folder = Path(os.environ.get("AGIQA_ANNOTATIONS") or repository.parent / "shared" / "annotations")
+    folder, ought = _given("AGIQA_ANNOTATIONS", "annotations")
     missing = [name for name in ANNOTATION_FILES if not (folder / name).is_file()]
     if missing:
-        pytest.skip(f"the published annotation files are not here: {', '.join(missing)} missing in {folder}")
+        what = f"the published annotation files ({', '.join(missing)})"
+        lacking(what, "set AGIQA_ANNOTATIONS to the folder that holds them, see CONTRIBUTING.md", ought=ought)
     return folder
+
+
+@pytest.fixture(scope="session")
+def specification() -> Path:
+    """Folder with the published figures as the project got them: `AGIQA_SPEC`, else `../shared/spec`."""
+    folder, ought = _given("AGIQA_SPEC", "spec")
+    if not (folder / "published.csv").is_file():
+        remedy = "set AGIQA_SPEC to the folder that holds it, see CONTRIBUTING.md"
+        lacking("the specification (published.csv)", remedy, ought=ought)
+    return folder
+
+
+def _given(variable: str, name: str) -> tuple[Path, bool]:
+    """The folder that a variable names, else the default one, and whether its files ought to be there."""
+    folder = Path(os.environ.get(variable) or Path(__file__).resolve().parents[2] / "shared" / name)
+    return folder, variable in os.environ or folder.is_dir()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from agiqa_bench.harmless import one_line
@@ -45,8 +45,11 @@ def _shown(letter: str) -> str:
 def wide_console(**options: Any) -> HarmlessConsole:
     """A console as wide as the terminal or as COLUMNS says, or wide enough for whole tables where there is neither."""
     console = HarmlessConsole(**options)
-    if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
-        console.width = max(console.width, PIPE_WIDTH)
+    # Not `is_terminal`: FORCE_COLOR, as many CI services set it, makes rich call a pipe a terminal.
+    if not console.file.isatty():
+        asked = os.environ.get("COLUMNS", "")
+        width = int(asked) if asked.isdigit() else max(console.width, PIPE_WIDTH)
+        console.size = ConsoleDimensions(width, console.height)
     return console
 
 

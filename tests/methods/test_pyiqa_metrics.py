@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import csv
 import hashlib
 import socket
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import metadata, version
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from agiqa_bench.methods.pyiqa_metrics import PyiqaFamily
 from agiqa_bench.registry import method_registry, problem_with_class_data
 
 OFFLINE = Context(offline=True)
+LICENCE = "computed with pyiqa, whose licence (PolyForm Noncommercial 1.0.0) allows noncommercial use only"
 PHOTOGRAPHS = ("astronaut.png", "camera.png", "coffee.png")
 
 
@@ -231,8 +233,27 @@ def test_an_instance_builds_its_metric_once_and_nothing_else_keeps_it(tmp_path: 
 
 def test_another_precision_is_said_not_to_be_followed() -> None:
     cls = method_registry().load("pyiqa:musiq")
-    assert cls.note(cls.Config(), Context(precision="bf16")) == "computed in float32"
-    assert not cls.note(cls.Config(), Context())
+    assert cls.note(cls.Config(), Context(precision="bf16")) == f"{LICENCE}; computed in float32"
+
+
+def test_plan_and_report_tell_the_licence_beside_the_rows_that_use_pyiqa(command, rated_table) -> None:
+    for row in csv.DictReader(rated_table.read_text("utf-8").splitlines()):
+        Image.fromarray(np.random.default_rng(len(row["image"])).integers(0, 256, (96, 96, 3), np.uint8)).save(
+            rated_table.with_name(row["image"])
+        )
+    run = ["run", "--methods", "niqe,pyiqa:piqe,generator_mean", "--dataset", rated_table, "--repeats", "2"]
+    run += ["--set", "niqe.pristine=refit", "--output", "out", "--offline"]
+    planned = " ".join(command(*run, "--dry-run", COLUMNS="400").stdout.split())
+    assert planned.count(LICENCE) == 2
+    assert command(*run).returncode == 0
+    lines = [line for line in command("report", "out", "--format", "markdown").stdout.splitlines() if LICENCE in line]
+    assert [line.removesuffix(LICENCE).strip("- *") for line in lines] == [
+        r"NIQE\[pristine=refit\] (refit), pyiqa piqe:"
+    ]
+
+
+def test_the_licence_is_the_one_that_the_installed_pyiqa_states() -> None:
+    assert metadata("pyiqa")["License-Expression"] == "PolyForm-Noncommercial-1.0.0"
 
 
 def test_the_key_covers_the_versions_of_what_pyiqa_computes_with() -> None:

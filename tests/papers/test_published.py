@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import shutil
 from collections import defaultdict
 from dataclasses import replace
@@ -40,11 +39,7 @@ def source(request):
     """The figures as they were handed to the project, and the copy of them beside this file."""
     if request.param == "golden copy":
         return read(GOLDEN)
-    repository = Path(__file__).resolve().parents[2]
-    shared = Path(os.environ.get("AGIQA_SPEC") or repository.parent / "shared" / "spec") / "published.csv"
-    if not shared.is_file():
-        pytest.skip("the specification's published.csv is not here")
-    return read(shared)
+    return read(request.getfixturevalue("specification") / "published.csv")
 
 
 def shown_figures(table):

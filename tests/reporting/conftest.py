@@ -23,7 +23,7 @@ CHROMIUM_OPTIONS = (
     "--disable-sync",
     "--no-first-run",
 )
-NO_CHROMIUM = "no Chromium here: install Debian's package 'chromium', or name one in AGIQA_CHROMIUM"
+NO_CHROMIUM = "for want of Chromium: install Debian's package 'chromium', or name one in AGIQA_CHROMIUM"
 
 
 def chromium() -> str | None:
@@ -43,7 +43,12 @@ def browser() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=executable, args=list(CHROMIUM_OPTIONS))
+        started = playwright.chromium.launch(
+            # A socket lies in the folder for temporary files, whose path may be too long for one.
+            executable_path=executable,
+            args=list(CHROMIUM_OPTIONS),
+            env=os.environ | {"TMPDIR": "/tmp"},
+        )
         yield started
         started.close()
 

@@ -139,7 +139,7 @@ def test_every_method_and_data_set_says_what_to_cite(registry, name):
         assert re.fullmatch(r"\{?(19|20)\d\d\}?", dict(entry.fields)["year"])
 
 
-@pytest.mark.skipif(shutil.which("bibtex") is None, reason="BibTeX is not installed")
+@pytest.mark.skipif(shutil.which("bibtex") is None, reason="for want of BibTeX: install TeX Live")
 def test_bibtex_takes_all_references(tmp_path):
     registries = (method_registry(), dataset_registry())
     text = references(registry.load(name).citation for registry in registries for name in registry.names())

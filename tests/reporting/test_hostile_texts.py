@@ -222,7 +222,7 @@ def check_latex(text: str, folder: Path) -> None:
     assert not commands & {"input", "write", "immediate", "openin", "read", "catcode", "def"}
     engine = shutil.which("pdflatex")
     if engine is None:
-        pytest.skip("pdflatex is not installed")
+        pytest.skip("for want of pdfLaTeX: install TeX Live")
     done = subprocess.run(
         [engine, "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "report.tex"],
         cwd=folder,

@@ -127,7 +127,7 @@ def test_a_wide_table_goes_over_both_columns_of_a_page():
     assert table_to_latex(narrow).startswith(r"\begin{table}[htbp]")
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdfLaTeX is not installed")
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="for want of pdfLaTeX: install TeX Live")
 def test_pdflatex_has_every_letter_that_is_passed_on(tmp_path):
     letters = [chr(code) for code in range(0x20, 0x2FFF) if chr(code).isprintable()]
     shown = [escape(letter) for letter in letters]

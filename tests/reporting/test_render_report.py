@@ -364,7 +364,7 @@ def shown_texts(tokens) -> Iterator[str]:
             yield re.sub("^Warning: ", "", "".join(part.content for part in token.children if part.type == "text"))
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdfLaTeX is not installed")
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="for want of pdfLaTeX: install TeX Live")
 def test_golden_latex_compiles(tmp_path):
     (tmp_path / "report.tex").write_text(to_latex(REPORT), encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-draftmode", "report.tex"]
