@@ -107,7 +107,7 @@ def specification() -> Path:
 def _given(variable: str, name: str) -> tuple[Path, bool]:
     """The folder that a variable names, else the default one, and whether its files ought to be there."""
     folder = Path(os.environ.get(variable) or Path(__file__).resolve().parents[2] / "shared" / name)
-    return folder, variable in os.environ or folder.is_dir()
+    return folder, bool(os.environ.get(variable)) or folder.is_dir()
 
 
 @pytest.fixture(scope="session")

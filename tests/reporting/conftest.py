@@ -43,12 +43,10 @@ def browser() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            # A socket lies in the folder for temporary files, whose path may be too long for one.
-            executable_path=executable,
-            args=list(CHROMIUM_OPTIONS),
-            env=os.environ | {"TMPDIR": "/tmp"},
-        )
+        # A socket lies in the folder for temporary files, whose path may be too long for one; and Chromium hangs with
+        # another clock than the system's (nox -s tests_elsewhere).
+        own = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"} | {"TMPDIR": "/tmp"}
+        started = playwright.chromium.launch(executable_path=executable, args=list(CHROMIUM_OPTIONS), env=own)
         yield started
         started.close()
 
