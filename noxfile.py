@@ -118,6 +118,7 @@ def tests_elsewhere(session: nox.Session) -> None:
         FAKETIME=f"+{days}d",
         FAKETIME_DONT_FAKE_MONOTONIC="1",
         DONT_FAKE_MONOTONIC="1",
+        NO_FAKE_STAT="1",
         LD_PRELOAD=str(library.resolve()),
         LC_ALL="tr_TR.UTF-8",
         TZ="Pacific/Kiritimati",

@@ -214,7 +214,9 @@ def left_half_written(root, name, age):
     place = root / name
     place.mkdir(parents=True)
     (place / "half").touch()
-    os.utime(place, times=(time.time() - age, time.time() - age))
+    # By the clock of the file system, which may be another one.
+    written = place.stat().st_mtime - age
+    os.utime(place, times=(written, written))
     return place
 
 
