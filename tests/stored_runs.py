@@ -64,6 +64,7 @@ def make_store(
     pictures: bool = False,
     synthetic: bool = False,
     approximate: bool = False,
+    pixels: str = "",
 ) -> Store:
     """Write what one command leaves behind, and return its store; a second call on one folder is a second command.
 
@@ -93,6 +94,7 @@ def make_store(
         synthetic: Whether the data set says that no person rated it.
         approximate: Compute the metrics of the first two repeats only and vary those by a trifle for the others: for
             stores that must be large and whose numbers do not matter.
+        pixels: Stands for what the image files hold: with another text they are other files.
     """
     skipped, failed, finished = skipped or {}, failed or {}, finished or {}
     names = list(names) if names is not None else [f"Method {number:02d}" for number in range(methods)]
@@ -107,7 +109,7 @@ def make_store(
         output=root,  # type: ignore[arg-type]
     )
     plan = Plan(request, data, split, splits, [], "cpu", print)  # type: ignore[arg-type]
-    plan.images_fingerprint = _digest(seed, dataset, "images")
+    plan.images_fingerprint = _digest(seed, dataset, "images", pixels)
     store = Store(root)
     store.prepare()
     store_inputs(plan, store)

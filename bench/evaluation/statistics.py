@@ -42,7 +42,7 @@ class Summary:
     low: float | None
     high: float | None
     n: int
-    undefined: int = 0
+    undefined: int
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ class RunResults:
     @property
     def images(self) -> str | None:
         """Digest of the image files; None if no method looked at them."""
-        return next((plan["images"] for plan in reversed(self.plans) if plan["images"] is not None), None)
+        return _images(self.plans)
 
     @property
     def where(self) -> str:
@@ -157,8 +157,15 @@ def _other(store: Store, plans: Sequence[dict[str, Any]], beside: Sequence[dict[
         counted(here["repeats"], "repeat"),
     ]
     same = all(here.get(key) == shown.get(key) for key in ("split", "select", "seed", "repeats"))
-    words += protocol_differences(here, shown) if same else []
+    if same:
+        words += [f"other {name}" for name in protocol_differences(here, shown)]
+        words += ["other image files"] if _images(plans) != _images(beside) else []
     return ", ".join(words), sum(store.has_cell(*cell) for cell in wanted)
+
+
+def _images(plans: Sequence[dict[str, Any]]) -> str | None:
+    """Digest of the image files that the latest plans looked at; None if none of them did."""
+    return next((plan["images"] for plan in reversed(plans) if plan["images"] is not None), None)
 
 
 def _read(store: Store, plans: Sequence[dict[str, Any]], *, alone: bool = False) -> RunResults:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from agiqa_bench.backbones import frozen
 from agiqa_bench.backbones.clip import load
 from agiqa_bench.backbones.frozen import View, encode, stored_features
 from agiqa_bench.backbones.spec import resolve
@@ -96,6 +98,33 @@ def test_features_are_computed_once_for_the_whole_data_set(cache, clip, tmp_path
         assert not np.array_equal(stored_features(clip, cache.view([0]), changed, Context(), "m"), first)
     stored_features(load(resolve("demo-vit")), cache.view([0]), View(), Context(), "m")
     assert len(list((tmp_path / "cache" / "features").glob("clip-*.array"))) == len(calls) == 5
+
+
+def test_the_name_of_stored_features_covers_what_can_change_them(clip, tmp_path, monkeypatch):
+    """Features in bf16 are others than in float32, and so are those of another batch, device or library."""
+    names: list[str] = []
+    monkeypatch.setattr(frozen, "stored_array", lambda file, compute: names.append(file.name))
+    (tmp_path / "others").mkdir()
+    images, others = pictures(tmp_path).view([0]), pictures(tmp_path / "others", SIZES[:3]).view([0])
+
+    def name(images=images, view=None, method="m", **context):
+        stored_features(clip, images, view or View(), Context(**context), method)
+        return names[-1]
+
+    assert name() == name(method="other", seed=1, shared_seed=2, repeat=3)
+    found = [
+        name(),
+        name(others),
+        name(view=View(any_size=True)),
+        name(precision="bf16"),
+        name(batch_size=2),
+        name(device="cuda:0"),
+    ]
+    assert name(device="cuda:1") == found[-1]
+    for library in ("torch", "torchvision", "open_clip_torch", "Pillow"):
+        monkeypatch.setattr(frozen, "version", lambda name, other=library: "0.1" if name == other else version(name))
+        found.append(name())
+    assert len(set(found)) == len(found) == 10
 
 
 def test_an_image_without_a_cell_is_refused(tmp_path, clip):

@@ -166,6 +166,33 @@ def test_a_fit_that_does_not_converge_is_undefined(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
+    ("found", "status", "converged"),
+    [
+        ([2.0, 1.0, 0.5, 0.25, 0.0], 1, True),
+        ([2.0, 1.0, 0.0, 0.25, 0.0], 1, True),
+        ([2.0, 1.0, 0.5, 0.25, 0.0], 5, False),
+        ([2.0, 1.0, 0.5, 0.0, 0.0], 1, False),
+        ([math.inf, 1.0, 0.5, 0.25, 0.0], 1, False),
+        ([2.0, math.nan, 0.5, 0.25, 0.0], 2, False),
+    ],
+)
+def test_a_fit_is_what_the_optimizer_has_found_if_that_is_a_curve(
+    found: list[float], status: int, converged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[Vector] = []
+
+    def leastsq(residual: object, start: Vector, **options: object) -> tuple[object, ...]:
+        starts.append(start)
+        return np.array(found), None, {}, "", status
+
+    monkeypatch.setattr("scipy.optimize.leastsq", leastsq)
+    scores, mos = [0.0, 1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 5.0, 4.5]
+    assert fit_logistic(scores, mos) == (LogisticFit(*found[:4]) if converged else None)
+    # Highest and lowest MOS, mean and a quarter of the standard deviation of the scores, and the idle parameter.
+    np.testing.assert_allclose(starts, [[5.0, 1.0, 2.0, math.sqrt(2) / 4, 0.0]])
+
+
+@pytest.mark.parametrize(
     ("scores", "mos", "reason"),
     [
         ([1.0] * 6, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "the scores do not vary"),
@@ -323,6 +350,7 @@ def test_descriptors_name_every_metric_once() -> None:
     ]
     assert set(keys) <= set(evaluate([1.0, 2.0], [1.0, 2.0], ["g", "g"], ["p", "p"]))
     assert [info.key for info in METRICS if info.better == "lower"] == ["rmse_fitted"]
+    assert {info.decimals for info in METRICS} == {4}
 
 
 def test_rows_with_an_empty_label_are_nobodys() -> None:

@@ -204,5 +204,7 @@ def test_nemenyi_is_demsars_table() -> None:
         assert found == pytest.approx(expected, abs=1.1e-3)
     # His example: 4 classifiers on 14 data sets.
     assert nemenyi_critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)
-    with pytest.raises(ValueError, match="needs 2 methods and 1 column"):
-        nemenyi_critical_difference(1, 14)
+    assert nemenyi_critical_difference(2, 1) == pytest.approx(1.960, abs=1.1e-3)
+    for few in ((1, 14), (2, 0)):
+        with pytest.raises(ValueError, match="needs 2 methods and 1 column"):
+            nemenyi_critical_difference(*few)

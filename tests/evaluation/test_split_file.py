@@ -48,6 +48,14 @@ def test_the_file_is_readable_and_has_one_line_per_split(table: pd.DataFrame, tm
     assert sum('"repeat"' in line for line in path.read_text().splitlines()) == 2
 
 
+def test_foreign_letters_stay_readable_in_the_file(table: pd.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "splits.json"
+    table["group"] = "Größe " + table["group"]
+    digest = write(path, table)
+    assert '"Größe p00"' in path.read_text("utf-8")
+    assert splits_digest(read(path, table).splits) == digest
+
+
 def test_a_file_written_by_hand_needs_no_digest(table: pd.DataFrame, tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     groups = sorted(set(table["group"]))

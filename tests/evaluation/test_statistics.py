@@ -177,7 +177,12 @@ def test_unpaired_difference_in_its_corners() -> None:
     assert unpaired_difference([0.5], [0.25, 0.25], sizes, sizes) == Difference(
         0.25, None, None, None, None, None, 1, 2
     )
+    assert unpaired_difference([0.25, 0.75], [0.25], sizes, sizes) == Difference(
+        0.25, None, None, None, None, None, 2, 1
+    )
     assert unpaired_difference([None], [0.4], sizes, sizes) == Difference(None, None, None, None, None, None, 0, 1)
+    # Where neither varies, all values but the two means are degrees of freedom.
+    assert numbers(unpaired_difference([0.5] * 3, [0.5] * 4, sizes, sizes)) == (0.0, 0.0, 0.0, 0.0, 1.0, 5.0)
     assert unpaired_difference([0.5, 0.5], [0.25] * 3, sizes, sizes).p is None
     # Where only one varies, its degrees of freedom count.
     assert unpaired_difference([0.5, 0.6, 0.7], [0.25] * 5, sizes, sizes).df == pytest.approx(2.0)

@@ -13,6 +13,7 @@ def plan_of(rated_table, example_methods, fresh_registries):
     load_plugin(example_methods)
 
     def build(*methods, **changes):
-        return make_plan(RunRequest(dataset=str(rated_table), methods=methods, annotations_only=True, **changes))
+        facts = {"dataset": str(rated_table), "methods": methods, "annotations_only": True}
+        return make_plan(RunRequest(**facts | changes))
 
     return build

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from agiqa_bench import Method, Samples
 from agiqa_bench.cli.app import start
@@ -62,10 +63,30 @@ class Numbered(Method):
         return np.array([int(name[:-4].rpartition("_")[2]) % 20 + len(name) for name in samples.names], dtype=float)
 
 
+class Red(Method):
+    """Zero-shot: how red an image is."""
+
+    name = title = "red"
+    targets = ("*",)
+    trainable = False
+
+    def predict(self, samples: Samples) -> Any:
+        return np.array([image[..., 0].mean() for image in samples.images])
+
+
+class Green(Red):
+    """Zero-shot: how green an image is."""
+
+    name = title = "green"
+
+    def predict(self, samples: Samples) -> Any:
+        return np.array([image[..., 1].mean() for image in samples.images])
+
+
 @pytest.fixture
 def compute(plan_of: Any, tmp_path: Path) -> Any:
     """`compute("a", "epochs", shard=(1, 3))`: the store in the folder `a`, and how the run ended."""
-    for cls in (InPairs, Numbered):
+    for cls in (InPairs, Numbered, Red, Green):
         method_registry().register(cls.name, cls, "a test")
 
     def go(name: str, *methods: str, **changes: Any) -> tuple[Store, Outcome]:
@@ -238,6 +259,35 @@ def test_other_annotations_or_other_code_are_refused(
     three, _ = compute("three", "epochs", repeats=2)
     with pytest.raises(StoreError, match=r"differs from .* in its annotations of the data set"):
         merge_stores([one, three], Store(tmp_path / "joined"))
+
+
+@pytest.mark.parametrize("other", ["red", "green"])
+def test_results_on_other_image_files_are_refused_in_one_line(
+    other: str, compute: Any, rated_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same annotations, one pixel of one image changed; rows of the same name or of another."""
+    monkeypatch.setenv("AGIQA_CACHE", str(tmp_path / "cache"))
+    names = [line.partition(",")[0] for line in rated_table.read_text().splitlines()[1:]]
+    for number, name in enumerate(names):
+        Image.new("RGB", (8, 8), (4 * number, 250 - 3 * number, 0)).save(rated_table.parent / name)
+    one, _ = compute("one", "red", repeats=2, annotations_only=False)
+    blind, _ = compute("blind", "epochs", repeats=2)
+    with Image.open(rated_table.parent / names[-1]) as picture:
+        picture.putpixel((3, 5), (1, 1, 1))
+        picture.save(rated_table.parent / names[-1])
+    two, _ = compute("two", other, repeats=2, annotations_only=False)
+    compute("two", "epochs", repeats=2)  # looks at no image, and so says nothing about them
+    for sources in ([one, two], [blind, one, two]):
+        with pytest.raises(StoreError) as refused:
+            merge_stores(sources, Store(tmp_path / "joined"))
+        assert str(refused.value) == (
+            f"{two.root}: differs from {one.root} in its image files, and only parts of one comparison are merged; "
+            f"'agiqa-bench report {one.root} {two.root}' shows them beside each other"
+        )
+        assert not (tmp_path / "joined").exists()
+    assert start(["merge", str(one.root), str(two.root), "--output", str(tmp_path / "joined")]) == 2
+    assert merge_stores([one, blind], Store(tmp_path / "with blind")).cells == 4
+    assert merge_stores([two, blind], Store(tmp_path / "with blind, too")).cells == 4
 
 
 def test_a_run_that_is_going_on_is_not_merged(compute: Any, tmp_path: Path) -> None:

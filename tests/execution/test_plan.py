@@ -6,6 +6,7 @@ import pytest
 
 from agiqa_bench.backbones.method import ClipConfig
 from agiqa_bench.errors import ConfigError, PluginError, UnknownNameError, WeightsUnavailableError
+from agiqa_bench.execution import planning
 from agiqa_bench.execution.keys import changed_components
 from agiqa_bench.execution.plan import cell_context
 from agiqa_bench.execution.planning import make_plan
@@ -13,6 +14,7 @@ from agiqa_bench.execution.request import RunRequest
 from agiqa_bench.method import Context, Method, MethodConfig, Weights
 from agiqa_bench.plugins import load_plugin
 from agiqa_bench.registry import method_registry
+from agiqa_bench.seeds import derive_seed
 
 
 def components(plan):
@@ -100,6 +102,37 @@ def test_all_repeats_share_a_seed_of_their_own(plan_of):
     assert seeds(seed=1)["epochs"] != found["epochs"]
     # The key of zero-shot scores holds no seed.
     assert found["name_length"] == 0
+
+
+def test_each_repeat_of_each_method_has_a_seed_of_its_own(plan_of):
+    plan = plan_of("epochs", "fails_sometimes", repeats=3)
+    seeds = {
+        (method.label, cell.repeat): cell_context(plan, method, cell, None).seed
+        for method in plan.methods
+        for cell in method.cells
+    }
+    assert seeds == {
+        (name, repeat): derive_seed(0, "rated", name, repeat, "fit")
+        for name in ("epochs", "fails_sometimes")
+        for repeat in range(3)
+    }
+    assert len(set(seeds.values())) == 6
+    # What a cell draws from stands in its key.
+    for method in plan.methods:
+        assert [cell.components["seed"] for cell in method.cells] == [seeds[method.label, n] for n in range(3)]
+
+
+def test_determinism_changes_the_key_where_it_changes_what_is_computed(plan_of, monkeypatch):
+    """On a GPU other algorithms are taken; a CPU rounds the same way without being told (see above)."""
+    monkeypatch.setattr(planning, "resolve_device", lambda device: "cuda:0")
+    plain, strict = (
+        plan_of("epochs", "name_length", device="cuda", deterministic=asked).methods for asked in (False, True)
+    )
+    assert strict[0].context.device == "cuda:0"
+    for before, after in zip(plain, strict, strict=True):
+        assert changed_components(before.cells[0].components, after.cells[0].components) == ["deterministic"]
+        assert before.cells[0].key != after.cells[0].key
+    assert plain[1].score_key != strict[1].score_key
 
 
 def test_a_method_is_told_to_be_deterministic(plan_of):

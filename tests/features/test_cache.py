@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from threadpoolctl import threadpool_info
 from agiqa_bench.data.image_cache import ImageCache
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import BadImageError, PluginError
-from agiqa_bench.features import colour
+from agiqa_bench.features import cache, colour
 from agiqa_bench.features.cache import ExtractingMethod, UndefinedFeaturesError
 from agiqa_bench.method import Context
 
@@ -84,6 +85,17 @@ def test_settings_code_and_images_have_a_say_in_the_place(make_samples) -> None:
     assert len(files(samples)) == 4
     Mean().features(make_samples([flat(3), flat(5)]))
     assert len(files(samples)) == 5
+
+
+@pytest.mark.parametrize("library", ["numpy", "scipy", "scikit-image", "Pillow"])
+def test_another_version_of_a_library_computes_anew(make_samples, library: str, monkeypatch) -> None:
+    samples = make_samples([flat(3)])
+    Mean().features(samples)
+    monkeypatch.setattr(cache, "version", lambda name: "0.1" if name == library else version(name))
+    other = Mean()
+    other.features(samples)
+    assert other.extracted == [3]
+    assert len(files(samples)) == 2
 
 
 def test_an_undefined_image_stands_in_the_way_only_of_itself(make_samples) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import CheckpointError
+from agiqa_bench.methods import clip_agiqa_tang
 from agiqa_bench.methods.clip_agiqa_tang import CLIPAGIQATang
 from agiqa_bench.training.pixels import _Resident
 from agiqa_bench.training.recipe import Recipe
@@ -60,6 +62,31 @@ def test_features_of_views_are_computed_once_for_all_repeats(few, rated, encoded
     again, views = fit(seed=1, shared_seed=7)
     assert views == 0
     assert np.array_equal(again, first)
+
+
+def test_the_name_of_stored_views_covers_what_can_change_them(few, rated, monkeypatch):
+    """Features in bf16 are others than in float32; the seed of a repeat has no part in them."""
+    monkeypatch.setattr(clip_agiqa_tang, "open_pixels", lambda images, device: None)
+
+    def name(samples=rated, settings=(), **context):
+        config = CLIPAGIQATang.Config(**{**QUICK, **dict(settings)})
+        return CLIPAGIQATang(config, few.context(TARGETS, **context))._view_features(samples).folder.name
+
+    assert name() == name(seed=5, repeat=2, settings={"epochs": 1}) == name(rated.subset(range(3)))
+    found = [
+        name(),
+        name(settings={"scale": (0.4, 1.0)}),
+        name(settings={"backbone": "demo-rn"}),
+        name(precision="bf16"),
+        name(batch_size=3),
+        name(shared_seed=1),
+    ]
+    for library in ("torch", "torchvision", "open_clip_torch", "Pillow"):
+        monkeypatch.setattr(
+            clip_agiqa_tang, "version", lambda name, other=library: "0.1" if name == other else version(name)
+        )
+        found.append(name())
+    assert len(set(found)) == len(found) == 10
 
 
 def test_views_differ_between_epochs(tmp_path, monkeypatch, few, rated):

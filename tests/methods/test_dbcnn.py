@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
 
@@ -179,6 +180,22 @@ def test_repeats_share_the_features(few, rated, monkeypatch) -> None:
     assert computed(2, 7) == []
     # Whole images are the same whatever the seed, but are kept beside the views.
     assert computed(2, 8) == ["computing features", *views]
+
+
+def test_the_name_of_stored_features_covers_what_can_change_them(few, rated, monkeypatch) -> None:
+    """Features in bf16 are others than in float32; the seed of a repeat has no part in them."""
+
+    def name(samples: Samples = rated, settings: Any = (), **context: Any) -> str:
+        config = DBCNN.Config(**{**DBCNN.presets["quick"], **FAST, "crop": 40, **dict(settings)})
+        method = DBCNN(config, few.context(TARGETS, **context))
+        return method._view_features(method.build(), samples.images.everything).folder.name
+
+    assert name() == name(seed=5, repeat=2, settings={"head_epochs": 1}) == name(rated.subset(range(3)))
+    found = [name(), name(settings={"crop": 48}), name(precision="bf16"), name(shared_seed=1)]
+    for library in ("torch", "timm", "open_clip_torch", "Pillow"):
+        monkeypatch.setattr(dbcnn, "version", lambda name, other=library: "0.1" if name == other else version(name))
+        found.append(name())
+    assert len(set(found)) == len(found) == 8
 
 
 @pytest.fixture(scope="module")

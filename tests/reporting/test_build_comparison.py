@@ -13,10 +13,18 @@ from agiqa_bench.reporting.build.comparison import comparison_table, full_table
 from agiqa_bench.reporting.build.generators import generator_table
 from agiqa_bench.reporting.build.notes import chapter_names
 from agiqa_bench.reporting.build.overview import overview_chapter, overview_table
+from agiqa_bench.reporting.build.report import build_report
 from agiqa_bench.reporting.build.summaries import ordered, row_title
 from agiqa_bench.reporting.model import Number
 from agiqa_bench.reporting.render.comma_separated import table_to_csv
-from agiqa_bench.reporting.results import MethodResults, RunResults, differences, join_comparable
+from agiqa_bench.reporting.results import (
+    MethodResults,
+    RunResults,
+    differences,
+    join_comparable,
+    read_protocols,
+    read_results,
+)
 
 PROTOCOL = {
     "dataset": "toy",
@@ -289,6 +297,43 @@ def test_what_cannot_be_compared_stays_apart_and_says_why():
     assert differences(one, other) == ["splits", "seeds"]
     assert len(join_comparable([one, other])) == 2
     assert len(join_comparable([one, results_of(method("b", [cell(0.1)]))])) == 1
+
+
+def test_results_on_other_image_files_stay_apart_and_say_why(stored_runs, tmp_path):
+    """The same annotations and the same protocol; and rows of other names, whose keys therefore cannot differ."""
+    small = {"methods": 2, "repeats": 2, "images": 60, "generators": 3, "history": False}
+    stores = [
+        stored_runs.make_store(tmp_path / "one", **small, names=("A", "B")),
+        stored_runs.make_store(tmp_path / "two", **small, names=("C", "D"), pixels="others"),
+        stored_runs.make_store(tmp_path / "three", **small, names=("E", "F")),
+    ]
+    one, two, three = found = [read_results(store) for store in stores]
+    assert differences(one, two) == ["image files"]
+    assert differences(one, three) == []
+    assert [group.where for group in join_comparable(found)] == ["one + three", "two"]
+    (warning,) = build_report(found, brief=True).warnings
+    assert warning.startswith(
+        "Toy: one + three (grouped split, epoch by validation) and two (grouped split, epoch by validation) cannot be "
+        "compared, they have other image files; "
+    )
+    # What looks at no image is comparable with both.
+    for plan in two.plans:
+        plan["images"] = None
+    assert differences(one, two) == []
+    assert len(join_comparable(found)) == 1
+
+
+def test_of_one_folder_only_the_results_on_the_latest_image_files_are_shown(stored_runs, tmp_path):
+    small = {"methods": 2, "repeats": 2, "images": 60, "generators": 3, "history": False}
+    stored_runs.make_store(tmp_path / "run", **small, names=("A", "B"))
+    store = stored_runs.make_store(tmp_path / "run", **small, names=("C", "D"), pixels="others")
+    results = read_results(store)
+    assert [method.label for method in results.methods] == ["C", "D"]
+    assert [line for line in build_report([results], brief=True).warnings if "also holds" in line] == [
+        "run also holds 4 cells under another protocol (grouped split, epoch by validation, seed 0, 2 repeats, other "
+        "image files): 'agiqa-bench report --all-protocols' shows them"
+    ]
+    assert [[method.label for method in part.methods] for part in read_protocols(store)] == [["A", "B"], ["C", "D"]]
 
 
 def test_the_same_row_of_two_folders_is_one_only_if_its_keys_agree(tmp_path):
