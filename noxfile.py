@@ -137,6 +137,18 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session(python=THIS_PYTHON)
+def mutants(session: nox.Session) -> None:
+    """Change the code at random places and count the changes that no test notices, in hours; -- --help for options."""
+    copy = Path(session.create_tmp()).resolve() / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(".", copy, ignore=shutil.ignore_patterns(".*", "*.egg-info", "__pycache__"))
+    session.install("-e", str(copy), *group("test"), *group("mutants"))
+    session.run(
+        "python", str(copy / "tests/mutants.py"), *session.posargs, env={"HF_HUB_OFFLINE": "1"} | compiled(session)
+    )
+
+
+@nox.session(python=THIS_PYTHON)
 def demo_clip(session: nox.Session) -> None:
     """Train the demo CLIPs again (under an hour on two CPU cores) and write weights and model card."""
     session.install("-e", ".")

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from agiqa_bench.data.samples import Samples
+from agiqa_bench.errors import ConfigError
 from agiqa_bench.evaluation.splits import make_splits
 from agiqa_bench.execution import cell as cells
-from agiqa_bench.execution.device import PeakMemory, repeatable
+from agiqa_bench.execution.device import PeakMemory, repeatable, resolve_device
 from agiqa_bench.method import Context, Method
 
 
@@ -44,6 +45,47 @@ def test_a_users_own_choice_for_cublas_stays(monkeypatch):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
     with repeatable("cuda:0", wanted=True):
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "found"),
+    [
+        ("auto", 2, "cuda:0"),
+        ("auto", 0, "cpu"),
+        ("cpu", 2, "cpu"),
+        ("cuda", 2, "cuda:0"),
+        ("cuda:0", 1, "cuda:0"),
+        ("cuda:1", 2, "cuda:1"),
+        ("cuda:2", 2, None),
+        ("cuda", 0, None),
+        ("cuda:", 2, None),
+        ("cuda:-1", 2, None),
+        ("xcuda:0", 2, None),
+        ("gpu", 2, None),
+    ],
+)
+def test_a_device_is_found_by_its_name_or_refused(monkeypatch, asked, there, found):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    if found is not None:
+        assert resolve_device(asked) == found
+        return
+    with pytest.raises(ConfigError, match=f"^--device {asked}: (write auto, cpu or cuda:N|torch sees {there} CUDA)"):
+        resolve_device(asked)
+
+
+def test_the_memory_of_a_cuda_device_is_that_of_the_block(monkeypatch):
+    said = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: said.append(("reset", device)))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: said.append(("read", device)) or 5.0)
+    with PeakMemory("cuda:1") as memory:
+        assert said == [("reset", "cuda:1")]
+    assert said == [("reset", "cuda:1"), ("read", "cuda:1")]
+    assert memory.device_bytes == 5
+    with PeakMemory("cpu") as memory:
+        pass
+    assert len(said) == 2
+    assert memory.device_bytes is None
 
 
 class Looks(Method):

@@ -5,7 +5,15 @@ import pytest
 import torch
 
 from agiqa_bench.errors import TrainingError
-from agiqa_bench.training.memory import halved, in_batches, is_out_of_memory, pieces
+from agiqa_bench.training.memory import (
+    free,
+    generator_states,
+    halved,
+    in_batches,
+    is_out_of_memory,
+    pieces,
+    set_generator_states,
+)
 
 
 def test_what_torch_raises_when_the_cpu_has_no_memory_is_recognised() -> None:
@@ -25,6 +33,31 @@ def test_what_torch_raises_when_the_cpu_has_no_memory_is_recognised() -> None:
 )
 def test_other_errors_are_told_apart(error: Exception, expected: bool) -> None:
     assert is_out_of_memory(error) is expected
+
+
+def test_blocks_of_a_cuda_device_alone_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given.append("back"))
+    free("cpu")
+    assert given == []
+    free("cuda:1")
+    assert given == ["back"]
+
+
+def test_generators_are_those_of_the_cpu_and_of_a_cuda_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = {"cuda:1": torch.tensor([7], dtype=torch.uint8)}
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: states[device])
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: states.update({device: state}))
+    kept = generator_states("cuda:1")
+    assert [len(generator_states("cpu")), len(kept)] == [1, 2]
+    drawn = torch.rand(3)
+    states["cuda:1"] = torch.tensor([9], dtype=torch.uint8)
+    set_generator_states("cpu", kept)
+    assert torch.equal(torch.rand(3), drawn)
+    assert states["cuda:1"].item() == 9
+    set_generator_states("cuda:1", kept)
+    assert torch.equal(torch.rand(3), drawn)
+    assert states["cuda:1"].item() == 7
 
 
 def test_half_of_an_odd_batch_is_rounded_up_and_a_single_sample_has_none() -> None:

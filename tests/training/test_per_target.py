@@ -8,8 +8,9 @@ from torch.nn import functional as F
 
 from agiqa_bench.errors import CheckpointError
 from agiqa_bench.method import Context
+from agiqa_bench.training.learner import Learner
 from agiqa_bench.training.loop import train
-from agiqa_bench.training.per_target import NetworkMethod, RegressionLearner
+from agiqa_bench.training.per_target import NetworkMethod, PerTarget, RegressionLearner, numbers_of
 from agiqa_bench.training.recipe import Recipe
 
 INPUTS = torch.from_numpy(np.random.default_rng(0).normal(size=(12, 3))).float()
@@ -81,6 +82,31 @@ def test_groups_outlast_the_first_optimiser():
         assert [(factor, len(list(group))) for factor, group in learner.groups()] == [(2.0, 2)]
     both = RegressionLearner(nn.Sequential(network, frozen), None, MOS, F.mse_loss)
     assert [list(group) for _, group in both.groups()] == [[network.weight, network.bias]]
+
+
+def test_what_is_held_back_is_scored_by_ranks():
+    """Spearman's correlation: 1 - 6 * 2 / (4 * 15) with one swap among four."""
+    network = nn.Linear(3, 1)
+    held_back = lambda: np.array([1.0, 2.0, 40.0, 30.0]), np.array([1.0, 2.0, 3.0, 4.0])
+    learner = RegressionLearner(network, None, MOS, F.mse_loss, held_back=held_back)
+    assert learner.validate() == pytest.approx(0.8)
+    with pytest.raises(AssertionError):
+        RegressionLearner(network, None, MOS, F.mse_loss).validate()
+
+
+def test_numbers_of_a_network_are_float64_without_gradients():
+    network = nn.Sequential(nn.Linear(3, 1), nn.Flatten(0))
+    found = numbers_of(network, INPUTS)
+    assert (found.dtype, found.shape) == (np.float64, (12,))
+    np.testing.assert_array_equal(found, network(INPUTS).detach().double().numpy())
+
+
+@pytest.mark.parametrize(
+    ("cls", "wanted"),
+    [(Learner, {"loss", "validate"}), (PerTarget, {"build", "predict"}), (NetworkMethod, {"build", "train", "score"})],
+)
+def test_what_a_subclass_must_bring(cls, wanted):
+    assert cls.__abstractmethods__ == wanted
 
 
 def test_a_group_of_factor_zero_stays_and_a_renewed_optimiser_has_no_memory():

@@ -175,6 +175,18 @@ def test_a_batch_is_resized_as_torchs_float_path_does_it(
     assert levels_apart(views.resized_batch(pixels.contiguous(), boxes, size), found).max() <= 1
 
 
+def test_so_many_images_are_resized_at_once_as_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float32 an image of 20 x 30 takes 4 * 3 * 600 bytes, and between the axes twice 8 rows of 30."""
+    sizes: list[int] = []
+    resize = views._resized
+    monkeypatch.setattr(views, "_resized", lambda images, *rest: sizes.append(len(images)) or resize(images, *rest))
+    pixels = torch.zeros((7, 3, 20, 30), dtype=torch.uint8)
+    boxes = np.tile([0, 0, 20, 30], (7, 1))
+    monkeypatch.setattr(views, "_ROOM", 3 * 4 * 3 * (20 * 30 + 2 * 8 * 30))
+    assert views.resized_batch(pixels, boxes, 8).shape == (7, 3, 8, 8)
+    assert sizes == [3, 3, 1]
+
+
 def test_a_batch_is_resized_as_one_image_at_a_time() -> None:
     coarse = np.random.default_rng(0).integers(0, 256, (20, 9, 12, 3), dtype=np.uint8)
     smooth = [np.asarray(Image.fromarray(each).resize((96, 72), Image.Resampling.BICUBIC)) for each in coarse]
