@@ -8,7 +8,7 @@ from agiqa_bench.backbones.method import ClipConfig
 from agiqa_bench.errors import ConfigError, PluginError, UnknownNameError, WeightsUnavailableError
 from agiqa_bench.execution import planning
 from agiqa_bench.execution.keys import changed_components
-from agiqa_bench.execution.plan import cell_context
+from agiqa_bench.execution.plan import PlannedMethod, cell_context
 from agiqa_bench.execution.planning import make_plan
 from agiqa_bench.execution.request import RunRequest
 from agiqa_bench.method import Context, Method, MethodConfig, Weights
@@ -133,6 +133,24 @@ def test_determinism_changes_the_key_where_it_changes_what_is_computed(plan_of, 
         assert changed_components(before.cells[0].components, after.cells[0].components) == ["deterministic"]
         assert before.cells[0].key != after.cells[0].key
     assert plain[1].score_key != strict[1].score_key
+
+
+def test_only_what_is_fitted_and_has_a_state_can_be_saved():
+    class Plain(Method):
+        name = title = "plain"
+
+        def predict(self, samples):
+            raise AssertionError
+
+    class Fitted(Plain):
+        def state(self):
+            raise AssertionError
+
+    class ZeroShot(Fitted):
+        trainable = False
+
+    found = [PlannedMethod("x", "x", cls, MethodConfig(), Context()).savable for cls in (Plain, Fitted, ZeroShot)]
+    assert found == [False, True, False]
 
 
 def test_a_method_is_told_to_be_deterministic(plan_of):

@@ -161,6 +161,12 @@ def test_images_become_resident_only_where_they_leave_most_of_the_free_memory(
     assert pixels._held == {}
 
 
+def test_images_of_several_sizes_are_never_taken_at_once(tmp_path: Path) -> None:
+    largest_first = images_of(tmp_path, RAGGED, ROWS)
+    assert largest_first.sizes.tolist() == [[40, 33], [20, 30], [20, 30]]
+    assert pixels._Mapped(largest_first, "cuda:0").at_once(np.array([0, 1])) is None
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_images_on_a_cuda_device_give_the_same_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

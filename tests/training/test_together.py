@@ -153,6 +153,8 @@ def test_short_memory_is_answered_by_fewer_places(
     for history, wanted in zip(run(short, contexts()), histories, strict=True):
         assert [entry["loss"] for entry in history] == pytest.approx([entry["loss"] for entry in wanted], rel=1e-5)
     assert stacked.company[:3] == [3, 2, 1]  # one attempt with four places, then two passes of two
+    (alone,) = run([stacked(12, dropout=0.3, norm=True)], contexts()[:1], [12])
+    assert [entry["loss"] for entry in alone] == pytest.approx([entry["loss"] for entry in histories[0]], rel=1e-5)
     # A process that goes on behind a kill knows how few places there were.
     folder = tmp_path / "kept"
     monkeypatch.setenv("AGIQA_CHECKPOINT_SECONDS", "0")
