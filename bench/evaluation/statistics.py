@@ -1,9 +1,13 @@
-"""Statistics over repeats: mean and interval, differences between methods, comparison with the best.
+"""Statistics over repeats: mean and interval, differences between two methods, correction for many tests.
 
 Repeats are random splits of one data set, so their training and test parts overlap, and the usual standard error,
 s / sqrt(J), is far too small. Every interval and test here uses the corrected resampled variance of Nadeau and Bengio
 ("Inference for the generalization error", Machine Learning 52, 2003), s^2 (1 / J + n_test / n_train), with J - 1
-degrees of freedom.
+degrees of freedom. It takes the correlation of two repeats for n_test / (n_test + n_train), which is exact for a mean
+over images that are scored without training. Simulated, ten repeats of 80 % / 20 % (`tests/evaluation`): the 95 %
+interval covers the SRCC to be expected on new data of that size in 95 % of cases for scores without training, in 94 %
+for a regression on 10 features and in 93 % on 100 features of 288 images, whose repeats agree more because they learn
+from almost the same images; the usual interval, without the correction, in 66 to 79 %.
 
 An undefined value (None) is left out, never taken for a number: the `n` of each result says how many repeats it has.
 """
@@ -70,23 +74,6 @@ class Difference:
     df: float | None
     n_a: int
     n_b: int
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A method beside the best one.
-
-    Attributes:
-        is_best: True for the best method itself.
-        difference: This less the best, paired by repeats; None for the best itself, and if there is no best.
-        p_adjusted: The p-value after Holm's correction for all tests made; None where there is no test.
-        reason: Why there is no test, in one line; empty if there is one.
-    """
-
-    is_best: bool
-    difference: Difference | None
-    p_adjusted: float | None
-    reason: str = ""
 
 
 def corrected_variance(values: Sequence[float], n_test: float, n_train: float) -> float:
@@ -234,54 +221,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - done) * p_values[index]))
         adjusted[index] = largest
     return adjusted
-
-
-def compare_with_best(
-    values_by_method: Mapping[str, Values], n_test: float, n_train: float, *, higher_is_better: bool = True
-) -> dict[str, Comparison]:
-    """Test every method against the best one, on the same repeats, with Holm's correction.
-
-    The best is the one with the best mean among the methods that are defined in most repeats, so that a method that
-    has a value in one lucky repeat is not the measure of all; the first of equals.
-
-    Args:
-        values_by_method: Values per method, one per repeat, all of one length.
-        n_test: See `summarise`.
-        n_train: See `summarise`.
-        higher_is_better: False for an error such as RMSE.
-
-    Returns:
-        One comparison per method, in the order given; none is the best if no method has a value.
-
-    Raises:
-        ValueError: The lengths differ, or as `corrected_variance`.
-    """
-    check_lengths(values_by_method)
-    best = _best(values_by_method, 1.0 if higher_is_better else -1.0)
-    if best is None:
-        return dict.fromkeys(values_by_method, Comparison(False, None, None, "no method has a value"))
-    differences = {
-        name: paired_difference(values, values_by_method[best], n_test, n_train)
-        for name, values in values_by_method.items()
-        if name != best
-    }
-    tested = {name: found.p for name, found in differences.items() if found.p is not None}
-    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
-    comparisons = {
-        name: Comparison(False, found, adjusted.get(name), no_test_reason(found)) for name, found in differences.items()
-    }
-    comparisons[best] = Comparison(True, None, None, "this is the best method")
-    return {name: comparisons[name] for name in values_by_method}
-
-
-def _best(values_by_method: Mapping[str, Values], sign: float) -> str | None:
-    best, best_key = None, (0, -math.inf)
-    for name, values in values_by_method.items():
-        defined = [value for value in values if value is not None]
-        key = (len(defined), sign * float(np.mean(defined)) if defined else -math.inf)
-        if defined and key > best_key:
-            best, best_key = name, key
-    return best
 
 
 def no_test_reason(difference: Difference, both: str = "methods") -> str:

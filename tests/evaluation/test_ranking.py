@@ -12,10 +12,12 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from agiqa_bench.evaluation.ranking import (
+    ALPHA,
     Friedman,
     Ranking,
     cliques,
     compare_all_pairs,
+    compare_with_best,
     complete_block,
     friedman,
     nemenyi_critical_difference,
@@ -208,3 +210,78 @@ def test_nemenyi_is_demsars_table() -> None:
     for few in ((1, 14), (2, 0)):
         with pytest.raises(ValueError, match="needs 2 methods and 1 column"):
             nemenyi_critical_difference(*few)
+
+
+def test_comparison_with_the_best() -> None:
+    values = {
+        "poor": [0.50, 0.52, 0.49, 0.51],
+        "best": [0.80, 0.81, 0.79, 0.82],
+        "near": [0.79, 0.82, 0.77, 0.82],
+        "lucky": [None, None, None, 0.99],
+        "never": [None, None, None, None],
+    }
+    found = compare_with_best(values, 20, 80)
+    assert list(found) == list(values)
+    assert [name for name, c in found.items() if c.is_best] == ["best"]
+    assert found["best"].difference is found["best"].p_adjusted is None
+    poor, near, both = (
+        paired_difference(values[one], values[other], 20, 80)
+        for one, other in (("poor", "best"), ("near", "best"), ("poor", "near"))
+    )
+    assert (found["poor"].difference, found["near"].difference) == (poor, near)
+    # The pair without the best counts too.
+    adjusted = multipletests([poor.p, near.p, both.p], method="holm")[1].tolist()
+    assert [found["poor"].p_adjusted, found["near"].p_adjusted] == pytest.approx(adjusted[:2])
+    assert found["poor"].p_adjusted < 0.05 < found["near"].p_adjusted
+    assert found["poor"].difference.mean == pytest.approx(-0.3)
+    assert (found["lucky"].difference.n_a, found["lucky"].p_adjusted) == (1, None)
+    assert found["lucky"].difference.mean == pytest.approx(0.17)
+    assert "needs 2 repeats in which both methods have a value, there are 1" in found["lucky"].reason
+    assert (found["never"].difference.n_a, found["never"].difference.mean) == (0, None)
+    with pytest.raises(ValueError, match=r"one value .* per repeat"):
+        compare_with_best({"a": [1.0], "b": []}, 20, 80)
+
+
+@pytest.mark.parametrize(("methods", "tables"), [(5, 2000), (10, 2000), (20, 600)])
+def test_of_equal_methods_one_is_called_worse_in_no_more_than_5_percent_of_tables(methods: int, tables: int) -> None:
+    """All have one true value, ten repeats share as much as Nadeau and Bengio take them to (1/5 of the variance)."""
+    rng = np.random.default_rng(methods)
+    shared, own = rng.normal(size=(tables, methods, 1)), rng.normal(size=(tables, methods, 10))
+    values = math.sqrt(0.2) * shared + math.sqrt(0.8) * own
+    best = values.mean(axis=2).argmax(axis=1)
+    less = values - values[np.arange(tables), best][:, None]
+    error = np.sqrt(less.var(axis=2, ddof=1) * (1 / 10 + 20 / 80))
+    t = np.divide(less.mean(axis=2), error, out=np.zeros((tables, methods)), where=error > 0)
+    # What the correction for the comparisons with the best alone would call worse; no other table need be looked at.
+    suspects = np.flatnonzero(2 * stats.t.sf(abs(t).max(axis=1), 9) * (methods - 1) < ALPHA)
+    wrong = 0
+    for table in suspects:
+        found = compare_with_best({str(name): row.tolist() for name, row in enumerate(values[table])}, 20, 80)
+        assert [int(name) for name, c in found.items() if c.is_best] == [best[table]]
+        wrong += any(c.p_adjusted is not None and c.p_adjusted < ALPHA for c in found.values())
+    limit = ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / tables)
+    assert len(suspects) / tables > limit
+    assert 0.01 < wrong / tables < limit
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.text(max_size=3), st.lists(st.floats(0, 1), min_size=4, max_size=4), min_size=2, max_size=5))
+def test_comparison_does_not_depend_on_names(values: dict[str, list[float]]) -> None:
+    found = compare_with_best(values, 20, 80)
+    other = compare_with_best({f"new {name}": row for name, row in values.items()}, 20, 80)
+    assert [*found.values()] == [*other.values()]
+
+
+def test_comparison_of_errors_takes_the_lowest_as_best() -> None:
+    found = compare_with_best({"a": [0.5, 0.7], "b": [0.4, 0.3]}, 20, 80, higher_is_better=False)
+    assert found["b"].is_best
+    assert found["a"].difference.t > 0
+
+
+def test_comparison_without_any_value_or_with_one_repeat() -> None:
+    assert not any(c.is_best for c in compare_with_best({"a": [None], "b": [None]}, 20, 80).values())
+    found = compare_with_best({"a": [0.5], "b": [0.6]}, 20, 80)
+    assert found["b"].is_best
+    assert found["a"].p_adjusted is None
+    assert found["a"].reason
+    assert compare_with_best({}, 20, 80) == {}

@@ -12,7 +12,6 @@ from statsmodels.stats.multitest import multipletests
 from agiqa_bench.evaluation.statistics import (
     Difference,
     Summary,
-    compare_with_best,
     corrected_variance,
     holm,
     paired_difference,
@@ -69,8 +68,6 @@ def test_bad_input_is_refused() -> None:
         paired_difference([0.5, 0.6], [0.5], 20, 80)
     with pytest.raises(ValueError, match="finite"):
         unpaired_difference([0.5, 0.6], [0.5, math.inf], (20, 80), (20, 80))
-    with pytest.raises(ValueError, match=r"one value .* per repeat"):
-        compare_with_best({"a": [1.0], "b": []}, 20, 80)
 
 
 @settings(deadline=None)
@@ -188,18 +185,77 @@ def test_unpaired_difference_in_its_corners() -> None:
     assert unpaired_difference([0.5, 0.6, 0.7], [0.25] * 5, sizes, sizes).df == pytest.approx(2.0)
 
 
-def test_the_interval_covers_the_truth_where_repeats_share_data() -> None:
-    # Means over 10 of 50: their variance is 1/10, and 1/50 is common to all. So s^2 is 8/100 and the mean of 10 repeats
-    # varies by 1/50 + 8/1000 = 0.028, which is s^2 (1/10 + 10/40); the naive interval is too narrow by 1.87.
+REPEATS, TABLES = 10, 1000
+
+
+def covered(values: np.ndarray, truth: float) -> tuple[float, float]:
+    """How often the interval of (tables, repeats) values holds the truth, and how often the uncorrected one does."""
+    found = [summarise(row, 20, 80) for row in values.tolist()]
+    usual = stats.t.interval(0.95, REPEATS - 1, values.mean(axis=1), stats.sem(values, axis=1))
+    return (
+        float(np.mean([summary.low <= truth <= summary.high for summary in found])),
+        float(np.mean((usual[0] <= truth) & (truth <= usual[1]))),
+    )
+
+
+def split_parts(rng: np.random.Generator, groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """The groups of the test and the training part of each repeat, 20 % and 80 %."""
+    order = np.argsort(rng.random((REPEATS, groups)), axis=1)
+    return order[:, : groups // 5], order[:, groups // 5 :]
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """SRCC along the last axis of values without ties."""
+    a, b = (values.argsort(axis=-1).argsort(axis=-1) - (values.shape[-1] - 1) / 2 for values in (a, b))
+    return (a * b).sum(axis=-1) / np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
+
+
+def binomial(rate: float) -> float:
+    """Three standard errors of a rate over all tables."""
+    return 3 * math.sqrt(rate * (1 - rate) / TABLES)
+
+
+def test_the_interval_is_exact_where_repeats_share_as_much_as_it_takes_them_to() -> None:
+    """Means over 20 of 100 images that were scored without training: 1/5 of their variance is common to all repeats."""
     rng = np.random.default_rng(5)
-    covered = naive = 0
-    for _ in range(300):
-        data = rng.normal(size=50)
-        values = [float(rng.choice(data, 10, replace=False).mean()) for _ in range(10)]
-        found = paired_difference(values, [0.0] * 10, 10, 40)
-        covered += found.low < 0 < found.high
-        naive += stats.ttest_1samp(values, 0).pvalue > 0.05
-    assert naive / 300 < 0.85 < 0.92 < covered / 300 < 0.98
+    data = rng.normal(size=(TABLES, 100))
+    values = np.stack([table[split_parts(rng, 100)[0]].mean(axis=1) for table in data])
+    corrected, usual = covered(values, 0.0)
+    assert abs(corrected - 0.95) < binomial(0.95)
+    assert usual < 0.82
+
+
+def test_the_interval_covers_the_srcc_of_scores_without_training() -> None:
+    """Of a grouped split: 60 prompts with 6 images each, which have part of their quality and their error in common."""
+    rng = np.random.default_rng(6)
+    values = []
+    for _ in range(TABLES):
+        mos = 0.6 * rng.normal(size=(60, 1)) + rng.normal(size=(60, 6))
+        scores = mos + 0.5 * rng.normal(size=(60, 1)) + 0.8 * rng.normal(size=(60, 6))
+        test, _ = split_parts(rng, 60)
+        values.append(rank_correlation(scores[test].reshape(REPEATS, -1), mos[test].reshape(REPEATS, -1)))
+    corrected, usual = covered(np.array(values), float(np.mean(values)))
+    assert abs(corrected - 0.95) < binomial(0.95)
+    assert usual < 0.82
+
+
+@pytest.mark.parametrize(("features", "expected"), [(10, 0.94), (100, 0.926)])
+def test_what_the_interval_covers_where_a_method_is_trained(features: int, expected: float) -> None:
+    """Least squares on 48 prompts with 6 images each: learning from almost the same images makes repeats agree more
+    than the correction takes them to, by as much as the method depends on them."""
+    rng = np.random.default_rng(features)
+    weights = np.full(features, features**-0.5)
+    values = np.empty((TABLES, REPEATS))
+    for table in values:
+        inputs = 0.6 * rng.normal(size=(60, 1, features)) + 0.8 * rng.normal(size=(60, 6, features))
+        mos = inputs @ weights + 0.6 * rng.normal(size=(60, 1)) + 0.8 * rng.normal(size=(60, 6))
+        for repeat, (test, train) in enumerate(zip(*split_parts(rng, 60), strict=True)):
+            learnt = inputs[train].reshape(-1, features)
+            coefficients = np.linalg.solve(learnt.T @ learnt, learnt.T @ mos[train].ravel())
+            table[repeat] = rank_correlation((inputs[test] @ coefficients).ravel(), mos[test].ravel())
+    corrected, usual = covered(values, float(values.mean()))
+    assert abs(corrected - expected) < binomial(expected)
+    assert usual < 0.82 < corrected
 
 
 def test_holm_by_hand() -> None:
@@ -224,50 +280,3 @@ def test_holm_is_between_the_raw_and_bonferroni_values_and_keeps_the_order(p_val
         assert p <= q <= min(1.0, len(p_values) * p)
     order = np.argsort(p_values, kind="stable")
     assert all(np.diff(np.array(adjusted)[order]) >= 0)
-
-
-def test_comparison_with_the_best() -> None:
-    values = {
-        "poor": [0.50, 0.52, 0.49, 0.51],
-        "best": [0.80, 0.81, 0.79, 0.82],
-        "near": [0.79, 0.82, 0.77, 0.82],
-        "lucky": [None, None, None, 0.99],
-        "never": [None, None, None, None],
-    }
-    found = compare_with_best(values, 20, 80)
-    assert list(found) == list(values)
-    assert [name for name, c in found.items() if c.is_best] == ["best"]
-    assert found["best"].difference is found["best"].p_adjusted is None
-    poor, near = (paired_difference(values[name], values["best"], 20, 80) for name in ("poor", "near"))
-    assert (found["poor"].difference, found["near"].difference) == (poor, near)
-    adjusted = multipletests([poor.p, near.p], method="holm")[1].tolist()
-    assert [found["poor"].p_adjusted, found["near"].p_adjusted] == pytest.approx(adjusted)
-    assert found["poor"].p_adjusted < 0.05 < found["near"].p_adjusted
-    assert found["poor"].difference.mean == pytest.approx(-0.3)
-    assert (found["lucky"].difference.n_a, found["lucky"].p_adjusted) == (1, None)
-    assert found["lucky"].difference.mean == pytest.approx(0.17)
-    assert "needs 2 repeats in which both methods have a value, there are 1" in found["lucky"].reason
-    assert (found["never"].difference.n_a, found["never"].difference.mean) == (0, None)
-
-
-@settings(deadline=None)
-@given(st.dictionaries(st.text(max_size=3), st.lists(st.floats(0, 1), min_size=4, max_size=4), min_size=2, max_size=5))
-def test_comparison_does_not_depend_on_names(values: dict[str, list[float]]) -> None:
-    found = compare_with_best(values, 20, 80)
-    other = compare_with_best({f"new {name}": row for name, row in values.items()}, 20, 80)
-    assert [*found.values()] == [*other.values()]
-
-
-def test_comparison_of_errors_takes_the_lowest_as_best() -> None:
-    found = compare_with_best({"a": [0.5, 0.7], "b": [0.4, 0.3]}, 20, 80, higher_is_better=False)
-    assert found["b"].is_best
-    assert found["a"].difference.t > 0
-
-
-def test_comparison_without_any_value_or_with_one_repeat() -> None:
-    assert not any(c.is_best for c in compare_with_best({"a": [None], "b": [None]}, 20, 80).values())
-    found = compare_with_best({"a": [0.5], "b": [0.6]}, 20, 80)
-    assert found["b"].is_best
-    assert found["a"].p_adjusted is None
-    assert found["a"].reason
-    assert compare_with_best({}, 20, 80) == {}

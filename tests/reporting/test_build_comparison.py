@@ -96,6 +96,22 @@ def test_mean_std_and_corrected_interval():
     assert found.high - found.value == pytest.approx(4.302653 * (0.01 * (1 / 3 + 0.25)) ** 0.5, rel=1e-6)
 
 
+def test_the_interval_goes_by_the_sizes_of_the_repeats_that_have_a_value():
+    """Not by those of repeats that are planned, or in which it is not defined: splits of a file may differ much."""
+    inside = [{"g": 0.2}, {"g": 0.4}, {"h": 0.1}, None]
+    found = results_of(
+        method("a", [cell(0.2, generators=inside[0]), cell(0.4, generators=inside[1]), cell(None), None],
+               keys=dict.fromkeys(range(4), "k")),
+        repeats=4,
+    )  # fmt: skip
+    found.sizes |= {0: (80, 20), 1: (60, 40), 2: (5, 500), 3: (5, 500)}
+    # t(0.975, 1) = 12.706205; s^2 = 0.02, J = 2, on average 30 test and 70 training rows.
+    half = 12.706205 * (0.02 * (1 / 2 + 30 / 70)) ** 0.5
+    assert number(comparison_table(found, "quality", ""), 0, "srcc").high == pytest.approx(0.3 + half, rel=1e-6)
+    in_g = generator_table(found, "quality", "").rows[0].cells[0]
+    assert (in_g.n, in_g.high) == (2, pytest.approx(0.3 + half, rel=1e-6))
+
+
 def test_rows_are_sorted_by_srcc_and_best_and_second_are_marked():
     table = table_of(
         method("low", [cell(0.1)] * 3), method("high", [cell(0.9)] * 3), method("negative", [cell(-0.95)] * 3),
@@ -115,7 +131,10 @@ def test_what_the_test_does_not_tell_apart_from_the_best_is_marked():
         method("far", [cell(0.20), cell(0.23), cell(0.23)]),
     )
     assert ["tied" in number(table, row, "srcc").marks for row in range(3)] == [False, True, False]
-    assert any(note.startswith("≈ is not told apart from the best SRCC, that of Best (") for note in table.notes)
+    (note,) = (
+        note for note in table.notes if note.startswith("≈ is not told apart from the best SRCC, that of Best (")
+    )
+    assert "Holm's correction for all pairs of methods, 5 %" in note
 
 
 LUCKY = [cell(0.99), None, None, None, None]
@@ -173,7 +192,7 @@ def test_intervals_and_brackets_are_explained_where_they_are():
     assert [name for name in said if "one repeat: there is no spread" in said[name]] == ["once"]
     # The columns are explained in every form, not only in the page's tool tips.
     assert all(
-        "RMSE (fit): root mean square error after a 4-parameter logistic fit" in lines for lines in said.values()
+        "RMSE (fit): root mean square error after a rising 4-parameter logistic fit" in lines for lines in said.values()
     )
     assert all("SRCC in prompt: SRCC among the images of one prompt" in lines for lines in said.values())
 

@@ -105,6 +105,16 @@ def test_a_full_matrix_has_every_pair_and_the_paired_change(results_of):
     ]
 
 
+def test_the_interval_of_a_change_goes_by_the_sizes_of_the_repeats_that_both_have(results_of):
+    home, away = results_of("wide", "wide"), results_of("rated", "wide")
+    del away.methods[[method.label for method in away.methods].index("epochs")].cells[2]
+    away.sizes[2] = home.sizes[2] = (5, 30)
+    differences = np.subtract(srcc_by_repeat(away, "epochs"), srcc_by_repeat(home, "epochs")[:2])
+    half = t.ppf(0.975, 1) * math.sqrt(differences.var(ddof=1) * (1 / 2 + 9 / 36))
+    change = cell(cross_matrix([home, away], "")[0], "epochs, learnt from rated", "change on wide")
+    assert (change.n, change.high - change.value) == (2, pytest.approx(half))
+
+
 def test_the_diagonal_is_empty_with_the_reason_where_no_plain_run_has_the_same_test_parts(results_of):
     away = results_of("rated", "wide")
     row, column = "epochs, learnt from wide", "srcc on wide"

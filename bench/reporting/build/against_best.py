@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from agiqa_bench.evaluation.metrics import MetricInfo
-from agiqa_bench.evaluation.ranking import ALPHA
-from agiqa_bench.evaluation.statistics import Comparison, compare_with_best
+from agiqa_bench.evaluation.ranking import ALPHA, Comparison, compare_with_best
 from agiqa_bench.reporting.build.cross import crosses
 from agiqa_bench.reporting.build.ranked import RULE_OF_THUMB, Named, names_of, repeats_of, rows
-from agiqa_bench.reporting.build.summaries import METRIC, anchor, mean_sizes
+from agiqa_bench.reporting.build.summaries import METRIC, anchor, finished, mean_sizes
 from agiqa_bench.reporting.digits import counted
 from agiqa_bench.reporting.model import Column, Number, Table
 from agiqa_bench.reporting.results import RunResults
@@ -44,13 +43,12 @@ def against_best_table(results: RunResults, target: str, prefix: str, metric: st
 
     cells = {label: _cells(compared[label], better) for label in compared}
     title = METRIC[metric].title
-    tests = sum(found.p_adjusted is not None for found in compared.values())
     return Table(
         key=anchor(prefix, "paired", target),
         title=f"Against the best {title}: {target}",
         columns=_columns(METRIC[metric]),
         rows=rows([best, *sorted(others, key=place)], cells, names),
-        notes=_notes(results, names[best], tests),
+        notes=_notes(results, names[best], len(compared), _sizes(results, target)),
     )
 
 
@@ -80,13 +78,20 @@ def _columns(metric: MetricInfo) -> tuple[Column, ...]:
             "t", "t", decimals=2, signed=True, missing="-", explanation="statistic of the corrected resampled t-test"
         ),
         Column("p", "p", decimals=4, p_value=True, missing="-", explanation="two-sided, of this pair alone"),
-        Column("p_holm", "p (Holm)", decimals=4, p_value=True, missing="-", explanation="corrected for all tests here"),
+        Column(
+            "p_holm",
+            "p (Holm)",
+            decimals=4,
+            p_value=True,
+            missing="-",
+            explanation="corrected for all pairs of methods",
+        ),
         Column("repeats", "Repeats", decimals=0, missing="-", explanation="in which both methods have a value"),
     )
 
 
-def _notes(results: RunResults, best: Named, tests: int) -> tuple[str, ...]:
-    n_test, n_train = mean_sizes(results)
+def _notes(results: RunResults, best: Named, methods: int, sizes: tuple[float, float]) -> tuple[str, ...]:
+    n_test, n_train = sizes
     others = "to learn from, or outside the test part if those are fewer" if crosses(results) else "to learn from"
     notes = [
         f"difference: mean of this method less {best.title}, the best, over the repeats that both have; in brackets "
@@ -95,9 +100,10 @@ def _notes(results: RunResults, best: Named, tests: int) -> tuple[str, ...]:
         f"'{TIED}'",
         "test: corrected resampled t-test (Nadeau and Bengio 2003), paired by repeat, variance of the mean s² (1 / J + "
         f"{n_test:.0f} / {n_train:.0f}) for J repeats with {n_test:.0f} test images and {n_train:.0f} {others}, "
-        f"J - 1 degrees of freedom; Holm's correction for {counted(tests, 'test')}; verdicts at {100 * ALPHA:.0f} %",
-        "it takes the differences for normal; the best was found by the same numbers; what is not told apart need not "
-        "be equal",
+        f"J - 1 degrees of freedom; verdicts at {100 * ALPHA:.0f} %",
+        f"p (Holm): corrected for all tests between two of the {counted(methods, 'method')}, not only for those with "
+        "the best: the best was found by the same numbers, and of equal methods it is the luckiest",
+        "the test takes the differences for normal; what is not told apart need not be equal",
     ]
     if results.protocol["split"] == "generator":
         notes.append(RULE_OF_THUMB)
@@ -107,9 +113,14 @@ def _notes(results: RunResults, best: Named, tests: int) -> tuple[str, ...]:
 
 
 def _compared(results: RunResults, target: str, metric: str) -> dict[str, Comparison]:
-    n_test, n_train = mean_sizes(results)
     values = repeats_of(results, target, metric)
+    n_test, n_train = _sizes(results, target)
     return compare_with_best(values, n_test, n_train, higher_is_better=METRIC[metric].better == "higher")
+
+
+def _sizes(results: RunResults, target: str) -> tuple[float, float]:
+    """(test rows, training rows) per repeat, averaged over those that a method has finished."""
+    return mean_sizes(results, {repeat for method in finished(results, target) for repeat in method.cells})
 
 
 def _cells(found: Comparison, better: str) -> tuple[Number | str, ...]:

@@ -129,7 +129,7 @@ def _legend(results: RunResults, numbers: Numbers, best: str) -> list[str]:
     if any("tied" in number.marks for number in primary):
         notes.append(
             f"≈ is not told apart from the best SRCC, that of {best} (corrected resampled t-test over the repeats, "
-            f"Holm's correction, {100 * ALPHA:.0f} %)"
+            f"Holm's correction for all pairs of methods, {100 * ALPHA:.0f} %)"
         )
     if spread:
         generators = results.protocol["split"] == "generator"

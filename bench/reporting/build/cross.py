@@ -330,8 +330,11 @@ def _change(matrix: _Matrix, method: MethodResults, train: str, test: str, targe
             f"give the run with --dataset {test} --targets {','.join(away[1].targets)}",
         )
     first, second = (values_of(*found, target, SHOWN.key) for found in (away, home))
-    n_test, n_train = mean_sizes(away[0])
-    difference = paired_difference(first, second, n_test, min(n_train, mean_sizes(home[0])[1]))
+    both = [
+        repeat for repeat, x, y in zip(away[0].sizes, first, second, strict=True) if x is not None and y is not None
+    ]
+    n_test, n_train = mean_sizes(away[0], both)
+    difference = paired_difference(first, second, n_test, min(n_train, mean_sizes(home[0], both)[1]))
     reason = "" if difference.n_a else "no repeat in which both are defined"
     return Number(difference.mean, None, difference.low, difference.high, difference.n_a, reason=reason)
 

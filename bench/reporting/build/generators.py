@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agiqa_bench.reporting.build.summaries import METRIC, anchor, as_number, counted_title, mean_sizes, ordered
+from agiqa_bench.reporting.build.summaries import METRIC, anchor, as_number, counted_title, ordered, summary_over
 from agiqa_bench.reporting.model import Column, Number, Row, Table
 from agiqa_bench.reporting.results import MethodResults, RunResults
 
@@ -52,10 +52,7 @@ def generators(methods: list[MethodResults], target: str) -> list[str]:
 
 
 def _number(results: RunResults, method: MethodResults, target: str, generator: str, metric: str) -> Number:
-    from agiqa_bench.evaluation.statistics import summarise
-
-    found = [cell.metrics[target]["per_generator"].get(generator) for cell in method.cells.values()]
-    values = [None if entry is None else entry[metric] for entry in found]
-    reason = next((entry["undefined"][metric] for entry in found if entry and metric in entry["undefined"]), "")
-    n_test, n_train = mean_sizes(results, method.cells)
-    return as_number(summarise(values, n_test=n_test, n_train=n_train), reason)
+    found = {repeat: cell.metrics[target]["per_generator"].get(generator) for repeat, cell in method.cells.items()}
+    values = {repeat: None if entry is None else entry[metric] for repeat, entry in found.items()}
+    reasons = (entry["undefined"].get(metric, "") for entry in found.values() if entry)
+    return as_number(summary_over(results, values), next(filter(None, reasons), ""))

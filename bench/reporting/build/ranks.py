@@ -93,10 +93,6 @@ def critical_difference_figure(results: RunResults, target: str, prefix: str, me
         "not.",
         "Two methods without a common bar need not be told apart, as something between them may be.",
     ]
-    if len(ranked.means) > 2:
-        caption.append(
-            "The table of differences from the best corrects for fewer tests, and can tell apart what a bar joins here."
-        )
     if results.protocol["split"] == "generator":
         caption.append(f"{RULE_OF_THUMB[0].upper()}{RULE_OF_THUMB[1:]}.")
     if ranked.block.left_out:

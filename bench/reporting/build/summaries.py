@@ -65,9 +65,13 @@ def mean_sizes(results: RunResults, repeats: Iterable[int] | None = None) -> tup
 
 def summary_of(results: RunResults, method: MethodResults, target: str, metric: str) -> Summary:
     """Mean, standard deviation and 95 % interval of a metric over the finished repeats of a method."""
-    values = [cell.metrics[target][metric] for cell in method.cells.values()]
-    n_test, n_train = mean_sizes(results, method.cells)
-    return summarise(values, n_test=n_test, n_train=n_train)
+    return summary_over(results, {repeat: cell.metrics[target][metric] for repeat, cell in method.cells.items()})
+
+
+def summary_over(results: RunResults, values: Mapping[int, float | None]) -> Summary:
+    """The same of any values by repeat; the sizes in its variance are those of the repeats that have one."""
+    n_test, n_train = mean_sizes(results, [repeat for repeat, value in values.items() if value is not None])
+    return summarise(list(values.values()), n_test=n_test, n_train=n_train)
 
 
 def why_undefined(method: MethodResults, target: str, metric: str) -> str:
