@@ -1,7 +1,7 @@
 """Metrics: how well scores agree with MOS. Scores are higher-is-better, correlations keep their sign.
 
-A value that is not defined (nothing varies, too few images, a fit that does not converge) is None, and the reason is
-kept; it is never NaN, and never 0 by accident.
+A value that is not defined (nothing varies, too few images, a fit that does not converge or that falls) is None, and
+the reason is kept; it is never NaN, and never 0 by accident.
 """
 
 from __future__ import annotations
@@ -45,14 +45,16 @@ class MetricInfo:
 METRICS: tuple[MetricInfo, ...] = (
     MetricInfo("srcc", "SRCC", "higher", 4, "Spearman's rank correlation of scores and MOS"),
     MetricInfo("plcc", "PLCC", "higher", 4, "Pearson's linear correlation of scores and MOS, nothing fitted"),
-    MetricInfo("plcc_fitted", "PLCC (fit)", "higher", 4, "PLCC after a 4-parameter logistic fit on the test images"),
+    MetricInfo(
+        "plcc_fitted", "PLCC (fit)", "higher", 4, "PLCC after a rising 4-parameter logistic fit on the test images"
+    ),
     MetricInfo("krcc", "KRCC", "higher", 4, "Kendall's rank correlation (tau-b)"),
     MetricInfo(
         "rmse_fitted",
         "RMSE (fit)",
         "lower",
         4,
-        "root mean square error after a 4-parameter logistic fit on the test images, in units of MOS",
+        "root mean square error after a rising 4-parameter logistic fit on the test images, in units of MOS",
     ),
     MetricInfo(
         "srcc_within_generator",
@@ -165,21 +167,31 @@ def fit_logistic(scores: npt.ArrayLike, mos: npt.ArrayLike) -> LogisticFit | Non
     It starts at b1 = highest MOS, b2 = lowest MOS, b3 = mean score, b4 = standard deviation of the scores / 4, so
     equal input gives equal output.
 
+    The fit may bend a method's scale and must not turn it round: scores are higher-is-better, and a falling curve would
+    make a good method of one that ranks the wrong way. So a falling fit counts as none.
+
     Args:
         scores: Finite scores (n,), higher is better.
         mos: Finite MOS (n,).
 
     Returns:
-        The fit, or None if there are fewer than 5 images, nothing varies, or the fit does not converge.
+        The fit, with b1 >= b2, or None if there are fewer than 5 images, nothing varies, or the fit does not converge
+        or falls.
 
     Raises:
         PredictionError: As `srcc`.
     """
+    return _fit_or_reason(*vectors(scores, mos))[0]
+
+
+def _fit_or_reason(x: Vector, y: Vector) -> tuple[LogisticFit | None, str]:
+    """The fit, or why there is none."""
     from scipy.optimize import leastsq
 
-    x, y = vectors(scores, mos)
-    if x.size < MIN_FIT or undefined_reason(x, y):
-        return None
+    if x.size < MIN_FIT:
+        return None, f"a 4-parameter fit needs at least {MIN_FIT} images, there are {x.size}"
+    if reason := undefined_reason(x, y):
+        return None, reason
 
     def residual(b: Vector) -> Vector:
         return _logistic(b, x) - y
@@ -204,16 +216,17 @@ def fit_logistic(scores: npt.ArrayLike, mos: npt.ArrayLike) -> LogisticFit | Non
             maxfev=MAX_EVALUATIONS,
         )
     if status not in _CONVERGED or not np.all(np.isfinite(found)) or found[3] == 0:
-        return None
-    return LogisticFit(*(float(value) for value in found[:4]))
+        return None, "the logistic fit did not converge"
+    fit = LogisticFit(*(float(value) for value in found[:4]))
+    return (fit, "") if fit.b1 >= fit.b2 else (None, "the fitted logistic falls with the score")
 
 
 def plcc_fitted(scores: npt.ArrayLike, mos: npt.ArrayLike) -> float | None:
     """PLCC of MOS and the scores mapped by `fit_logistic`; arguments and errors as `srcc`.
 
     Returns:
-        A value in [-1, 1], negative where the fit falls with the score: the mapping may bend a method's scale, but a
-        method that ranks the wrong way round must not gain by it. None where there is no fit, or a constant one.
+        A value in [-1, 1], above 0 but for rounding and fits that end in a poor place; None where there is no fit, or a
+        constant one.
     """
     return _after_fit(*vectors(scores, mos))[0]
 
@@ -223,15 +236,15 @@ def rmse_fitted(scores: npt.ArrayLike, mos: npt.ArrayLike) -> float | None:
     return _after_fit(*vectors(scores, mos))[1]
 
 
-def _after_fit(scores: Vector, mos: Vector) -> tuple[float | None, float | None]:
-    fit = fit_logistic(scores, mos)
+def _after_fit(scores: Vector, mos: Vector) -> tuple[float | None, float | None, str]:
+    """PLCC and RMSE after the fit, and why the first or both are None."""
+    fit, reason = _fit_or_reason(scores, mos)
     if fit is None:
-        return None, None
+        return None, None, reason
     mapped = fit(scores)
     correlation = plcc(mapped, mos)
-    if correlation is not None:
-        correlation = correlation if fit.b1 >= fit.b2 else -correlation
-    return correlation, float(np.sqrt(np.mean((mapped - mos) ** 2)))
+    reason = "the fitted logistic is constant" if correlation is None else ""
+    return correlation, float(np.sqrt(np.mean((mapped - mos) ** 2))), reason
 
 
 def within(
@@ -302,15 +315,12 @@ def evaluate(scores: npt.ArrayLike, mos: npt.ArrayLike, generators: Sequence[str
         PredictionError: As `within`.
     """
     x, y = vectors(scores, mos)
-    fitted, rmse = _after_fit(x, y)
+    fitted, rmse, no_fit = _after_fit(x, y)
     by_generator, generator_detail = within(x, y, generators, kind="generator")
     by_prompt, prompt_detail = within(x, y, prompts, kind="prompt")
     plain = _correlations(x, y)
     undefined = dict(plain["undefined"])
-    if fitted is None:
-        undefined["plcc_fitted"] = _no_fit_reason(x, y) if rmse is None else "the fitted logistic is constant"
-    if rmse is None:
-        undefined["rmse_fitted"] = _no_fit_reason(x, y)
+    undefined |= {key: no_fit for key, value in (("plcc_fitted", fitted), ("rmse_fitted", rmse)) if value is None}
     for name, detail in (("generator", generator_detail), ("prompt", prompt_detail)):
         if detail["reason"]:
             undefined[f"srcc_within_{name}"] = detail["reason"]
@@ -337,9 +347,3 @@ def _correlations(x: Vector, y: Vector) -> GeneratorMetrics:
     return GeneratorMetrics(
         n=x.size, srcc=values["srcc"], plcc=values["plcc"], krcc=values["krcc"], undefined=undefined
     )
-
-
-def _no_fit_reason(x: Vector, y: Vector) -> str:
-    if x.size < MIN_FIT:
-        return f"a 4-parameter fit needs at least {MIN_FIT} images, there are {x.size}"
-    return undefined_reason(x, y) or "the logistic fit did not converge"

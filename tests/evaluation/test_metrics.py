@@ -128,10 +128,24 @@ def test_fit_agrees_with_curve_fit_on_noisy_data() -> None:
 def test_a_method_that_ranks_the_wrong_way_round_does_not_gain_by_the_fit() -> None:
     rng = np.random.default_rng(1)
     x = rng.normal(size=200)
-    y = -x + rng.normal(scale=0.5, size=200)
-    assert plcc(x, y) < -0.8
-    assert plcc_fitted(x, y) == pytest.approx(-plcc_fitted(-x, y), abs=1e-4)
-    assert plcc_fitted(x, y) < -0.8
+    y = -x + rng.normal(scale=0.65, size=200)
+    found = evaluate(x, y, ["g"] * 200, ["p"] * 200)
+    assert found["srcc"] == pytest.approx(-0.82, abs=0.02)
+    assert found["plcc_fitted"] is found["rmse_fitted"] is fit_logistic(x, y) is None
+    falls = "the fitted logistic falls with the score"
+    assert found["undefined"] == dict.fromkeys(("plcc_fitted", "rmse_fitted"), falls)
+    turned = evaluate(-x, y, ["g"] * 200, ["p"] * 200)
+    assert turned["rmse_fitted"] < 0.7 < np.std(y)
+    assert turned["undefined"] == {}
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.one_of(tied, real))
+def test_no_falling_scores_have_a_smaller_error_than_a_constant(pair: tuple[Vector, Vector]) -> None:
+    scores, mos = np.sort(pair[0]), -np.sort(-pair[1])
+    error = rmse_fitted(scores, mos)
+    # Least squares of a rising curve through falling points: the mean, whose error is the standard deviation.
+    assert error is None or error >= np.std(mos) * (1 - 1e-9)
 
 
 HARDLY_DETERMINED = """
