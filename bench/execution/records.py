@@ -176,9 +176,10 @@ def cell_fault(record: object) -> str:
     for target, values in record["metrics"].items():
         for metric in METRICS:
             value = values.get(metric.key, "missing")
-            if value is not None and not isinstance(value, int | float):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
                 return f"metrics.{target}.{metric.key}: not there"
-            if value is not None and not abs(value) <= (_CORRELATION if metric.better == "higher" else _LARGEST):
+            low, high = (-_CORRELATION, _CORRELATION) if metric.better == "higher" else (0, _LARGEST)
+            if value is not None and not low <= value <= high:
                 return f"metrics.{target}.{metric.key}: {value} is no such metric"
         reasons = values.get("undefined")
         if not isinstance(reasons, dict) or not all(isinstance(reason, str) for reason in reasons.values()):

@@ -1,7 +1,7 @@
 """Whatever the bytes, a reader gives what they hold or one of the package's own errors, and no warning.
 
 Each function is a target. Here it gets a few examples, always the same ones; `keep_on.py` beside this file feeds it for
-as long as somebody likes. What that finds becomes an `@example` here.
+as long as somebody likes. What that finds becomes an `@example` here, or a test beside it that names the place.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from hypothesis import HealthCheck, example, given, settings
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agiqa_bench.errors import AgiqaError
@@ -334,18 +335,39 @@ def test_stored_runs(number: int, edits: list[tuple[int, int, bytes]]) -> None:
 
 @TARGET
 @given(st.integers(0, 100), PLACES, VALUES)
-@example(6, [10], [])
-@example(81, [1, 21, 13, 2, 1, 0], {})
-@example(83, [9, 30, 16], -6.581066642652417e247)
-@example(3, [37, 40, 7, 6, 12, 22], 10**400)
-@example(81, [15, 1], 10**400)
-@example(86, [10, 3, 9, 39], -315057541987812580298019028264)
 def test_records_that_somebody_sealed_anew(number: int, places: list[int], value: Any) -> None:
     files = [file for file in run_folder()[1] if file.suffix == ".json" and SEAL in file.read_text("utf-8")[:10]]
-    file = files[number % len(files)]
+    read_record_with(files[number % len(files)], lambda record: changed(record, places, value))
+
+
+@pytest.mark.parametrize(
+    ("file", "keys", "value"),
+    [
+        ("plans/*.json", ["parts"], []),
+        ("plans/*.json", ["parts", 1, "fit"], -315057541987812580298019028264),
+        ("cells/Method_00-*/01-*/cell.json", ["costs", "trained_together"], {}),
+        ("cells/Method_00-*/01-*/cell.json", ["costs", "host_bytes_before"], 10**400),
+        ("cells/Method_01-*/01-*/cell.json", ["metrics", "quality", "rmse_fitted"], -6.581066642652417e247),
+        ("cells/Method_01-*/01-*/cell.json", ["metrics", "quality", "srcc_within_generator"], 10**400),
+    ],
+)
+def test_records_that_fuzzing_has_found(file: str, keys: list[str | int], value: Any) -> None:
+    def change(record: Any) -> Any:
+        inner = record
+        for key in keys[:-1]:
+            inner = inner[key]
+        assert inner[keys[-1]] != value  # it is there
+        inner[keys[-1]] = value
+        return record
+
+    (path,) = run_folder()[0].glob(file)
+    read_record_with(path, change)
+
+
+def read_record_with(file: Path, change: Callable[[Any], Any]) -> None:
     record = json.loads(file.read_bytes())
     del record[SEAL]
-    record = changed(record, places, value)
+    record = change(record)
     if isinstance(record, dict) and SEAL not in record:
         with suppress(UnicodeEncodeError):  # no file could hold it
             read_run_with(file, seal(record))
