@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from agiqa_bench import atomic
 from agiqa_bench.errors import ConfigError
+from agiqa_bench.figures.style import import_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,6 +104,7 @@ def draw_maps(
 
     All maps share one colour scale, which begins at 0. See `write_maps` for the arguments and errors.
     """
+    import_matplotlib()
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, Normalize
     from matplotlib.figure import Figure

@@ -1,15 +1,17 @@
 """The look that all figures share: sizes, colours, and texts that are measured, wrapped and never taken for formulas.
 
 No setting of matplotlib is changed for anybody else, and none of a user's own is taken over: figures are made and
-rendered inside `style()`.
+rendered inside `style()`. There is no pyplot and no window, so that it does not matter which backend is set.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -62,9 +64,29 @@ def series(position: int) -> Series:
     return SERIES[position % len(SERIES)]
 
 
+def import_matplotlib() -> None:
+    """Import matplotlib, also where the environment variable MPLBACKEND names a backend that is not there.
+
+    A notebook sets it for all that it starts, other environments included, and matplotlib refuses to be imported over
+    it, whether anybody draws on that backend or not. Where it can be used it keeps its effect on pyplot.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    backend = os.environ.pop("MPLBACKEND", "")
+    try:
+        import matplotlib as mpl
+    finally:
+        if backend:
+            os.environ["MPLBACKEND"] = backend
+    if backend:
+        with suppress(ValueError):
+            mpl.rcParams["backend"] = backend
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """Matplotlib's defaults with this package's look, until the block is left."""
+    import_matplotlib()
     import matplotlib.style
 
     with matplotlib.style.context(["default", _settings()]), warnings.catch_warnings():
@@ -109,6 +131,7 @@ def _settings() -> dict[str, Any]:
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
     """An empty figure of `width` x `height` inches, which belongs to no window and no global state."""
+    import_matplotlib()
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height))
@@ -144,6 +167,7 @@ def in_one_line(texts: Sequence[str]) -> bool:
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float = NORMAL) -> float:
     """Width of a line of text in inches, in letters of `size` points."""
+    import_matplotlib()
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 

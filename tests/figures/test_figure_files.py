@@ -1,6 +1,9 @@
 """Figures as files and as elements of a page."""
 
 import gc
+import os
+import subprocess
+import sys
 import weakref
 from xml.etree import ElementTree as ET
 
@@ -121,3 +124,37 @@ def test_a_figure_is_drawn_once_for_page_and_file_and_then_forgotten(tmp_path):
     assert len(drawings) == 2
     gc.collect()
     assert [drawing() for drawing in drawings] == [None, None]
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.no_such_backend", "no-such-backend"])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        "style.text_width('a')",
+        "style.new_figure(1.0).savefig(out, format='png')",
+        "style.style().__enter__()",
+        "attention_maps.write_maps(out / 'a.png', numpy.zeros((8, 8, 3), 'uint8'), numpy.ones((1, 2, 2), 'float32'))",
+    ],
+)
+def test_no_figure_depends_on_the_backend_that_the_environment_names(draw, backend, tmp_path):
+    """A notebook sets MPLBACKEND for all that it starts; `import matplotlib` fails where it has no such backend."""
+    code = f"""
+import io, numpy, os, pathlib, sys
+from agiqa_bench.figures import attention_maps, style
+out = pathlib.Path({str(tmp_path)!r}) if 'write_maps' in {draw!r} else io.BytesIO()
+{draw}
+assert os.environ["MPLBACKEND"] == {backend!r}, "others find it as it was"
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    environment = os.environ | {"MPLBACKEND": backend}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_backend_that_is_there_keeps_its_effect():
+    code = (
+        "from agiqa_bench.figures.style import new_figure as f; f(1.0); import matplotlib as m; print(m.get_backend())"
+    )
+    environment = os.environ | {"MPLBACKEND": "svg"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout == "svg\n"

@@ -139,3 +139,11 @@ def test_a_written_report_says_when_and_by_what_it_was_made(stores, tmp_path, mo
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "agiqa-bench report one -o ~/page" in page
     assert "Report made" in page
+
+
+def test_a_notebook_may_name_its_backend(stores, command, tmp_path):
+    found = command(
+        "report", stores[0].root, "--output", "site", MPLBACKEND="module://matplotlib_inline.no_such_backend"
+    )
+    assert (found.returncode, found.stderr) == (0, "")
+    assert list((tmp_path / "site").rglob("*.png"))
