@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from agiqa_bench.backbones.torchscript import is_torchscript, read_torchscript
-from agiqa_bench.backbones.weight_headers import open_zip, safetensors_fault
+from agiqa_bench.backbones.weight_headers import check_state_dict, open_zip, safetensors_fault
 from agiqa_bench.errors import WeightsUnavailableError
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def read_openai(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
             tensors = read_torchscript(checkpoint.path)
         else:
             tensors = _state_dict(checkpoint.path, mmap=False)
+        _check_claims(checkpoint.path, tensors)
     except _DAMAGED as error:
         raise _unusable(checkpoint.path, error) from error
     weights = {name: tensor for name, tensor in tensors.items() if name not in _OPENAI_CONSTANTS}
@@ -127,12 +128,8 @@ def read_tensors(path: Path, next_step: str) -> dict[str, torch.Tensor]:
     if path.suffix == ".safetensors":
         _check_header(path, next_step)
     try:
-        if path.suffix == ".safetensors":
-            tensors = load_file(path)
-        else:
-            if zipfile.is_zipfile(path):
-                _holds_torchscript(path)  # refuses a bomb
-            tensors = _state_dict(path, mmap=False)
+        tensors = load_file(path) if path.suffix == ".safetensors" else _state_dict(path, mmap=False)
+        _check_claims(path, tensors)
     except (SafetensorError, *_DAMAGED) as error:
         raise _unusable(path, error, next_step) from error
     if not tensors:
@@ -250,6 +247,7 @@ def check_no_code(
     try:
         if zipped and _holds_torchscript(path):
             return  # a program in torch's own language, which torch runs and Python does not
+        check_state_dict(path)
         torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except _DAMAGED as error:
         why = " ".join(str(error).split()).partition(". ")[0] or type(error).__name__
@@ -292,6 +290,7 @@ def _state_dict(path: Path, *, mmap: bool) -> dict[str, torch.Tensor]:
     """The tensors of a state dict by name; empty if the file holds something else."""
     import torch
 
+    check_state_dict(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an unusual pickle is read or refused, and neither needs a second line
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
@@ -299,6 +298,23 @@ def _state_dict(path: Path, *, mmap: bool) -> dict[str, torch.Tensor]:
         content = content.get(wrapper, content) if isinstance(content, dict) else {}
     named = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
     return {name.removeprefix("module."): value for name, value in named.items()}
+
+
+def _check_claims(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Refuse tensors that have more numbers than their file holds, before anything looks at each of them.
+
+    Torch makes a storage larger where a tensor says so, and a tensor with a stride of 0 needs none; both cost memory
+    only when they are read.
+
+    Raises:
+        ValueError: There are some.
+    """
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors.values()}
+    swollen = any(
+        tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes() for tensor in tensors.values()
+    )
+    if swollen or sum(storages.values()) > path.stat().st_size:
+        raise ValueError("its tensors claim more numbers than the file holds")
 
 
 def _safetensors_shapes(path: Path) -> dict[str, tuple[int, ...]]:

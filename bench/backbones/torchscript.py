@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agiqa_bench.backbones.weight_headers import check_pickle, open_zip
+from agiqa_bench.backbones.weight_headers import open_zip, read_pickle
 
 if TYPE_CHECKING:
     import torch
@@ -60,8 +60,7 @@ def read_torchscript(path: Path, *, shapes_only: bool = False) -> dict[str, torc
         root = _root(archive)
         if root is None:
             raise zipfile.BadZipFile("no TorchScript in this zip")
-        content = archive.read(f"{root}data.pkl")
-        check_pickle(content)
+        content = read_pickle(archive, archive.getinfo(f"{root}data.pkl"))
         module = _TensorUnpickler(io.BytesIO(content), archive, root, shapes_only).load()
     if not isinstance(module, _Module):
         raise pickle.UnpicklingError("the archive holds no module")
@@ -69,10 +68,10 @@ def read_torchscript(path: Path, *, shapes_only: bool = False) -> dict[str, torc
 
 
 def _root(archive: zipfile.ZipFile) -> str | None:
-    for name in archive.namelist():
-        if name.count("/") == 1 and name.endswith("/constants.pkl"):
-            return name.removesuffix("constants.pkl")
-    return None
+    """The folder that all of a TorchScript archive is in; for torch it is that of the first part."""
+    names = archive.namelist()
+    root = f"{names[0].partition('/')[0]}/" if names else ""
+    return root if f"{root}constants.pkl" in names else None
 
 
 class _Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -15,8 +16,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save, save_file
+from torch.serialization import MAGIC_NUMBER, PROTOCOL_VERSION
 
-from agiqa_bench.backbones.checkpoint import check_finite, inspect, read_openai, read_tensors
+from agiqa_bench.backbones import weight_headers
+from agiqa_bench.backbones.checkpoint import check_finite, check_no_code, inspect, read_openai, read_tensors
 from agiqa_bench.backbones.clip import load
 from agiqa_bench.backbones.spec import resolve
 from agiqa_bench.backbones.torchscript import read_torchscript
@@ -236,6 +239,80 @@ def test_names_out_of_a_file_cannot_reach_the_terminal(tmp_path: Path) -> None:
     assert "\\x1b]0;pwned\\x07 holds NaN" in refused(path, tensors)
 
 
+LARGE = 15 * 10**8
+"""What the files below make of a few bytes, if somebody lets them."""
+
+
+def number(value: int) -> bytes:
+    return b"\x8a\x05" + value.to_bytes(5, "little")
+
+
+BYTEARRAY = b"\x80\x02}X\x01\x00\x00\x00wc__builtin__\nbytearray\n" + number(LARGE) + b"\x85Rs."
+
+
+def repacked(path: Path, change: Callable[[bytes], bytes], *parts: tuple[str, bytes]) -> Path:
+    """A state dict of two numbers whose pickle is changed, with further parts; code is compressed."""
+    buffer = io.BytesIO()
+    torch.save({"w": torch.ones(2)}, buffer)
+    with zipfile.ZipFile(buffer) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, change(old.read(name)) if name.endswith("/data.pkl") else old.read(name))
+        for name, content in parts:
+            new.writestr(name, content, zipfile.ZIP_DEFLATED if name.endswith(".py") else zipfile.ZIP_STORED)
+    return path
+
+
+def old(path: Path, content: bytes) -> Path:
+    """A file from before torch 1.6 whose content is this pickle."""
+    start = [MAGIC_NUMBER, PROTOCOL_VERSION, {}]
+    path.write_bytes(b"".join(pickle.dumps(part, 2) for part in start) + content + pickle.dumps([], 2))
+    return path
+
+
+def swollen(pickled: bytes) -> bytes:
+    """Its tensor has many numbers, all of which are the first one of the file."""
+    size, stride = b"K\x02\x85", b"K\x01\x85"
+    assert (pickled.count(size), pickled.count(stride)) == (1, 1)
+    return pickled.replace(size, number(LARGE) + b"\x85").replace(stride, b"K\x00\x85")
+
+
+def swelling(folder: Path) -> dict[Path, str]:
+    """Files of a few kilobytes, and why each is refused."""
+    (folder / "bare.pt").write_bytes(BYTEARRAY)
+    elsewhere = ("other/constants.pkl", b"\x80\x02).")
+    named = "never loaded (__builtin__.bytearray)"
+    return {
+        folder / "bare.pt": named,
+        old(folder / "old.pt", BYTEARRAY): named,
+        repacked(folder / "zip.pt", lambda _: BYTEARRAY): named,
+        repacked(folder / "no_script.pt", lambda _: BYTEARRAY, elsewhere): named,
+        script(folder / "script.pt", BYTEARRAY): named,
+        repacked(folder / "swollen.pt", swollen): "its tensors claim more numbers than the file holds",
+        repacked(
+            folder / "code.pt", bytes, ("x/code/a.py", bytes(80 << 20))
+        ): "its code has more than 67,108,864 bytes",
+    }
+
+
+def test_what_swells_is_refused_before_it_does(tmp_path: Path) -> None:
+    for path, why in swelling(tmp_path).items():
+        assert why in refused(path, tensors)
+        if path.name not in ("script.pt", "swollen.pt"):  # the one has torch's own language, the other swells if read
+            with pytest.raises(
+                WeightsUnavailableError, match=r"it names __builtin__\.bytearray|its code has more than"
+            ):
+                check_no_code(path)
+    assert "never loaded (__builtin__.bytearray)" in refused(tmp_path / "script.pt")
+
+
+def test_a_pickle_is_not_read_beyond_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = repacked(tmp_path / "model.pt", bytes)
+    assert list(read_tensors(path, "")) == ["w"]
+    monkeypatch.setattr(weight_headers, "MAX_PICKLE", 100)
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail("it was read"))
+    assert "bytes, and more than 100 are refused" in refused(path, tensors)
+
+
 MEMORY = """
 import sys
 from pathlib import Path
@@ -259,7 +336,7 @@ print(memory() - before)
 
 @pytest.mark.slow
 def test_no_claim_takes_memory(tmp_path: Path) -> None:
-    """Of four files: a header of 90 MB, bombs in a zip and in a pickle, and 400 MB of list of parts."""
+    """A header of 90 MB, bombs in a zip and in a pickle, 400 MB of list of parts, and what swells to 1.5 GB."""
     header = tmp_path / "model.safetensors"
     header.write_bytes(safetensors(b'{"' + b"a" * 90_000_000 + b'":1}'))
     packed = script(tmp_path / "a.pt", bytes(256 << 20), method=zipfile.ZIP_DEFLATED)
@@ -271,9 +348,11 @@ def test_no_claim_takes_memory(tmp_path: Path) -> None:
         file.seek(400_000_000)
         file.write(b"PK\5\6" + struct.pack("<HHHHLLH", 0, 0, 65535, 65535, 399_999_000, 0, 0))
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    arguments = [sys.executable, "-c", MEMORY, header, packed, far, parts]
+    swells = list(swelling(tmp_path))
+    arguments = [sys.executable, "-c", MEMORY, header, packed, far, parts, *swells]
     done = subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
     *lines, more = done.stdout.split()
-    assert lines == ["refused"] * 8
+    # To look into the tensor that claims too much costs nothing; to read it would.
+    assert lines == ["refused"] * (8 + 2 * len(swells) - 1)
     assert int(more) < 300
