@@ -1,4 +1,4 @@
-"""SHA-256 of files, remembered by (path, size, time of change) so that a warm run need not read them again."""
+"""SHA-256 of image files, remembered by (path, size, time of change) so that a warm run need not read them again."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from agiqa_bench.data.images import MAX_BYTES, too_long
 from agiqa_bench.data.parallel import map_in_order
 from agiqa_bench.errors import BadImageError, StoreError
 from agiqa_bench.sealed import unseal, write_sealed
@@ -40,8 +41,8 @@ class FileContent(NamedTuple):
         Raises:
             OSError: The file cannot be read.
         """
-        with Path(path).open("rb", buffering=0) as file:
-            content = file.readall()
+        with Path(path).open("rb") as file:
+            content = file.read(self.size + 1)  # no more, whatever it has grown to
             status = os.fstat(file.fileno())
         if (status.st_size, status.st_mtime_ns, len(content)) != (self.size, self.changed, self.size):
             return None
@@ -60,7 +61,7 @@ def file_digests(
     *,
     anew: bool = False,
 ) -> tuple[dict[str, FileContent], list[BadImageError]]:
-    """Hash files in parallel.
+    """Hash image files in parallel; longer ones than `images.MAX_BYTES` are refused unread.
 
     Args:
         paths: The files, without repeats.
@@ -87,6 +88,9 @@ def file_digests(
         if stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode):
             # Reading them may never end.
             bad.append(BadImageError(f"cannot read {path}: it is a device or a pipe and not a file"))
+            continue
+        if status.st_size > MAX_BYTES:
+            bad.append(BadImageError(f"cannot read {path}: {too_long(status.st_size)}"))
             continue
         facts[path] = FileContent(status.st_size, status.st_mtime_ns)
         if path in known and known[path][:2] == facts[path][:2]:

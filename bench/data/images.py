@@ -9,8 +9,8 @@ The policy (`POLICY` names its version; it is part of the key of every cache of 
   by Pillow to its high byte. Floating-point pixels, and integers beyond 16 bits, have no fixed white and are refused.
 - Of an animation the first frame counts.
 - Colour profiles are ignored, as by the official codes and CLIP's preprocessing (`convert("RGB")`).
-- More than `MAX_PIXELS` pixels (half of it in WebP and JPEG 2000) are refused before anything is decoded; so are no
-  pixels at all, and a file that is cut short.
+- More than `MAX_PIXELS` pixels (half of it in WebP and JPEG 2000) are refused before anything is decoded, and a file of
+  more than `MAX_BYTES` before it is read; so are no pixels at all, and a file that is cut short.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ from agiqa_bench.errors import BadImageError
 POLICY = "1"
 MAX_PIXELS = 8192 * 8192
 """Largest decoded image, in pixels: decoding one stays below 1 GB of memory."""
+
+MAX_BYTES = 8 * MAX_PIXELS + (1 << 20)
+"""Largest image file: the largest image without compression, in four channels of 16 bits, and 1 MiB for all else."""
 
 _HUNGRY = ("WEBP", "JPEG2000")
 """Formats whose decoders hold several copies, so that half as many pixels are the limit."""
@@ -185,14 +188,17 @@ def _quiet() -> Iterator[None]:
 
 
 def _open(source: Path | bytes) -> Image.Image:
-    """Open an image and check its size against the limit."""
+    """Open an image and check its size against the limits."""
     if isinstance(source, Path):
         status = source.stat()
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
             # To open a named pipe would wait for somebody who writes into it.
             raise _RefusedError("it is a device or a pipe and not a file; replace the file")
-    if (status.st_size == 0) if isinstance(source, Path) else not source:
+    size = status.st_size if isinstance(source, Path) else len(source)
+    if size == 0:
         raise _RefusedError("the file is empty; replace the file")
+    if size > MAX_BYTES:
+        raise _RefusedError(too_long(size))
     with _quiet():
         image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS)
     try:
@@ -201,6 +207,11 @@ def _open(source: Path | bytes) -> Image.Image:
         image.close()
         raise
     return image
+
+
+def too_long(size: int) -> str:
+    """What is wrong with a file of more than `MAX_BYTES`."""
+    return f"the file has {size:,} bytes, and an image has at most {MAX_BYTES:,}; replace the file"
 
 
 def _check_size(image: Image.Image) -> None:

@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -15,8 +16,9 @@ import pytest
 from PIL import Image
 
 from agiqa_bench.data import images
+from agiqa_bench.data.file_digests import FileContent
 from agiqa_bench.data.image_cache import ImageCache
-from agiqa_bench.data.images import MAX_PIXELS, decode, probe
+from agiqa_bench.data.images import MAX_BYTES, MAX_PIXELS, decode, probe
 from agiqa_bench.errors import BadImageError
 
 GREY = Image.new("RGB", (8, 8), (9, 9, 9))
@@ -142,6 +144,35 @@ def test_pipes_devices_and_circles_of_links_are_named_and_not_waited_for(tmp_pat
             _ = ImageCache([tmp_path / name], tmp_path / "cache").store
     with pytest.raises(BadImageError, match="a device or a pipe"):
         decode(Path("/dev/zero"))
+
+
+def test_a_file_with_gigabytes_behind_the_image_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(encoded(GREY))
+    os.truncate(path, 5 * 10**9)  # with holes: it takes no space
+    line = "x.png: the file has 5,000,000,000 bytes, and an image has at most 537,919,488; replace the file"
+    for read in (decode, probe):
+        with pytest.raises(BadImageError, match=line):
+            read(path)
+    with pytest.raises(BadImageError, match=line):
+        _ = ImageCache([path], tmp_path / "cache").store
+    os.truncate(path, MAX_BYTES)
+    np.testing.assert_array_equal(decode(path), np.full((8, 8, 3), 9))
+
+
+def test_of_a_file_that_has_grown_no_more_is_read_than_it_had(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(encoded(GREY))
+    known = FileContent(path.stat().st_size, path.stat().st_mtime_ns)
+    assert known.read(str(path)) == path.read_bytes()
+    os.truncate(path, 64 << 20)
+    os.utime(path, ns=(known.changed, known.changed))
+    tracemalloc.start()
+    try:
+        assert known.read(str(path)) is None
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 MEMORY = """
