@@ -92,8 +92,8 @@ def scatter_figure(results: RunResults, target: str, prefix: str) -> Figure | No
         f"{counted(len(methods), 'method')}, by SRCC over all repeats. In this repeat: {_extremes(values, 'higher')}",
         draw=partial(_draw_scatter, results, methods, target, repeat),
         caption=f"Test images of repeat {repeat}, and correlations of this repeat alone. The line is the 4-parameter "
-        "logistic fit; PLCC (fit) is after it. Methods stand in the order of their mean SRCC over all repeats."
-        + (f" Grey: {NO_PIXEL}." if _any_diagnostic(methods) else ""),
+        "logistic fit, where it rises; PLCC (fit) is after it. Methods stand in the order of their mean SRCC over all "
+        "repeats." + (f" Grey: {NO_PIXEL}." if _any_diagnostic(methods) else ""),
     )
 
 
