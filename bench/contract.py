@@ -22,7 +22,7 @@ from agiqa_bench.data.catalogue import open_dataset
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import AgiqaError, HiddenMOSError
 from agiqa_bench.evaluation.splits import Split, make_splits
-from agiqa_bench.execution.cell import fit_and_predict, fit_together_and_predict, predict, seed_everything
+from agiqa_bench.execution.cell import Fitted, fit_and_predict, fit_together_and_predict, predict, seed_everything
 from agiqa_bench.execution.request import explain_validation
 from agiqa_bench.method import Context, Method, MethodConfig
 from agiqa_bench.registry import problem_with_class_data
@@ -84,14 +84,20 @@ class Bench:
         # Whatever ran before in this process must not count.
         random.seed(99)
         np.random.seed(99)
-        method = self.method() if table is None else self.method(mos_ranges=_ranges(table))
-        return fit_and_predict(method, self.samples(table), self.split)[0]
+        context = self.context if table is None else replace(self.context, mos_ranges=_ranges(table))
+        return fit_and_predict(self.cls, self.config, context, self.samples(table), self.split).scores
 
     @cached_property
     def fitted(self) -> tuple[Method, npt.NDArray[np.float64]]:
         """An instance after fitting, and its scores of the test rows."""
-        method = self.method()
-        return method, fit_and_predict(method, self.samples(), self.split)[0]
+        found = fit_and_predict(self.cls, self.config, self.context, self.samples(), self.split)
+        return found.method, found.scores
+
+    @cached_property
+    def refitted(self) -> Fitted:
+        """The outcome under the default selection: where an epoch is chosen, that of a second fit."""
+        context = replace(self.context, selection="refit")
+        return fit_and_predict(self.cls, self.config, context, self.samples(), self.split)
 
     @property
     def reference(self) -> npt.NDArray[np.float64]:
@@ -143,6 +149,7 @@ def _score_checks(cls: type[Method], bench: Bench) -> Iterator[Check]:
     yield _run("the same seed gives the same scores", lambda: _deterministic(bench))
     yield _run("test MOS cannot be read and do not count", lambda: _blind(bench))
     yield _run("the order of samples does not matter", lambda: _order(bench))
+    yield _refit_check(bench)
     if cls.trains_together > 1:
         yield _run("a repeat learns in company what it learns alone", lambda: _company(bench))
     if cls.state is Method.state:
@@ -266,18 +273,41 @@ def _order(bench: Bench) -> str:
     return _agree(bench.reference[order], shuffled, "samples in another order")
 
 
+def _refit_check(bench: Bench) -> Check:
+    name = "a refit learns for the chosen epochs from everything"
+    if not bench.cls.chooses_epoch(bench.config):
+        return Check(name, None, "chooses no epoch")
+    check = _run(name, lambda: _refit(bench))
+    if check.passed and not bench.refitted.chosen:
+        return Check(name, None, "does not tell which epoch it chose (Context.kept): it is fitted once, without refit")
+    return check
+
+
+def _refit(bench: Bench) -> str:
+    again = bench.refitted
+    if not again.chosen:
+        return ""
+    # By hand, and without a first fit before it: nothing of that one may be left in the second but its epochs.
+    context = replace(bench.context, selection="last", chosen=again.chosen)
+    fixed = fit_and_predict(bench.cls, bench.config, context, bench.samples(), bench.split)
+    if not np.array_equal(again.scores, fixed.scores):
+        worst = float(np.max(np.abs(again.scores - fixed.scores)))
+        raise Broken(f"scores differ by up to {worst:.2g} from those of as many epochs on both parts")
+    return ", ".join(f"{name}: epoch {epoch} of {of}" for name, (epoch, of) in again.chosen.items())
+
+
 def _company(bench: Bench) -> str:
     # Another place, another seed, and half the samples: so one goes on after the other has ended.
-    other = replace(bench.context, seed=bench.context.seed + 1, repeat=1)
+    own = replace(bench.context, selection="refit")
+    other = replace(own, seed=own.seed + 1, repeat=1)
     splits = [bench.split, replace(bench.split, repeat=1, train=bench.split.train[::2])]
-    alone, _ = fit_and_predict(bench.cls(bench.config, other), bench.samples(), splits[1])
-    methods = [bench.method(), bench.cls(bench.config, other)]
-    together = fit_together_and_predict(methods, bench.samples(), splits)
-    for expected, found in zip((bench.reference, alone), together, strict=True):
+    alone = fit_and_predict(bench.cls, bench.config, other, bench.samples(), splits[1]).scores
+    together = fit_together_and_predict(bench.cls, bench.config, [own, other], bench.samples(), splits)
+    for expected, found in zip((bench.refitted.scores, alone), together, strict=True):
         if isinstance(found, Exception):
             raise found
-        if not np.array_equal(expected, found[0]):
-            worst = float(np.max(np.abs(expected - found[0])))
+        if not np.array_equal(expected, found.scores):
+            worst = float(np.max(np.abs(expected - found.scores)))
             raise Broken(
                 f"scores differ by up to {worst:.2g}: a cell that is computed again, in other company, would be another"
             )

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import torch
 
 Scores = npt.NDArray[np.float64]
-Selection = Literal["last", "validation", "test"]
+Selection = Literal["refit", "validation", "last", "test"]
+Epoch = tuple[int, int]
+"""The number of an epoch, counted from 1, and of how many."""
 Precision = Literal["float32", "bf16", "fp16"]
 
 
@@ -62,13 +64,18 @@ class Context:
         seed: Seed of this cell, derived from (seed, data set, method, repeat).
         repeat: Number of the repeat, from 0; nothing but the place in a batch of repeats may depend on it.
         shared_seed: Seed that all repeats of the method share, for what is drawn once for all of them.
-        selection: How the epoch is chosen by methods that choose one.
+        selection: How the epoch is chosen by methods that choose one; see `Split.training`.
+        chosen: Of a second fit under the selection `refit`, by name of each training: the epoch that the first fit has
+            chosen. Empty in every other fit. `epochs_of` reads it.
         offline: True if the network must not be touched.
         python: The interpreter that the user named for this method (`--python-for`); None if none was.
         deterministic: True if a CUDA device must give the same numbers each time, at some cost; the CPU does anyway.
         scratch: Folder that survives a kill of this cell and is deleted when it is finished (per-epoch
             checkpoints); None outside a run.
         progress: Called with (done, total, what) while fitting or predicting.
+        kept: Called by a `fit` that chooses an epoch, and by the second one, with (name of the training, epoch, of how
+            many) of the state that it keeps. The training loop does so; a method with a loop of its own that does not
+            is fitted once, and learns nothing from the validation samples.
     """
 
     dataset: str = ""
@@ -80,12 +87,26 @@ class Context:
     seed: int = 0
     repeat: int = 0
     shared_seed: int = 0
-    selection: Selection = "validation"
+    selection: Selection = "refit"
+    chosen: Mapping[str, Epoch] = field(default_factory=dict)
     offline: bool = False
     python: Path | None = None
     deterministic: bool = False
     scratch: Path | None = None
     progress: Callable[[int, int, str], None] = lambda done, total, what: None  # noqa: ARG005
+    kept: Callable[[str, int, int], None] = lambda name, epoch, of: None  # noqa: ARG005
+
+    def epochs_of(self, name: str, epochs: int) -> int:
+        """How many of its `epochs` a training is to run: all, or in a second fit as many as the first has chosen.
+
+        The schedule stays that of all `epochs`. Where their number depends on that of the samples (a training of so
+        many steps), the same share of them is run.
+
+        >>> Context(chosen={"model": (7, 20)}).epochs_of("model", 20), Context().epochs_of("model", 20)
+        (7, 20)
+        """
+        epoch, of = self.chosen.get(name, (epochs, epochs))
+        return max(1, round(epochs * epoch / of))
 
     def range_note(self, targets: Sequence[str]) -> str:
         """For `Method.note` of a method that scales by the ranges of `targets`: where one is not stated; else empty."""
@@ -112,7 +133,8 @@ class Method(ABC):
         uses_prompt: True if the prompt is an input.
         trainable: False for a zero-shot method: `fit` does nothing, a score depends on its own sample alone, and the
             harness scores each image once for all repeats.
-        selects_epoch: True if `fit` uses validation samples to choose an epoch; only then are they held back.
+        selects_epoch: True if `fit` uses validation samples to choose an epoch. Under the default selection, `refit`, a
+            second instance is then fitted on training and validation samples; see `Context.chosen` and `Context.kept`.
         diagnostic: True for a baseline that is there to expose what a number is worth.
         trains_together: Number of repeats at most that `fit_together` trains in one go, because that is faster; 1 means
             that each repeat is trained for itself.
@@ -185,6 +207,11 @@ class Method(ABC):
         return ""
 
     @classmethod
+    def chooses_epoch(cls, config: MethodConfig) -> bool:  # noqa: ARG003
+        """Whether a row with these settings chooses an epoch; only then are validation samples held back for it."""
+        return cls.selects_epoch
+
+    @classmethod
     def row_name(cls, config: MethodConfig) -> str:  # noqa: ARG003
         """What tells this row from others of the method in tables; empty: the settings that the user gave."""
         return ""
@@ -213,7 +240,8 @@ class Method(ABC):
 
         Args:
             train: Samples whose MOS may be read.
-            validation: Samples to choose an epoch by; given only if `selects_epoch` and the selection asks for it.
+            validation: Samples to choose an epoch by; given only if `chooses_epoch` and the selection asks for it, and
+                never in a second fit, whose number of epochs `context.epochs_of` tells.
         """
         return self
 

@@ -188,8 +188,9 @@ class External(_CommandMethod):
 class ExternalTrained(_CommandMethod):
     """A trained method behind a command, called once for each repeat with tables to learn from and to score.
 
-    A command that asks for `{train}` and not for `{validation}` learns from the validation part too. What it has learnt
-    is its own affair: such a model cannot be saved.
+    A command that asks for `{train}` and not for `{validation}` learns from the validation part too. One that asks for
+    both chooses its epoch by itself and is called once: it is not trained anew on both. What it has learnt is its own
+    affair: such a model cannot be saved.
     """
 
     name = "external_trained"
@@ -201,16 +202,17 @@ class ExternalTrained(_CommandMethod):
     groups = ("external",)
     example = "python train_and_score.py {train} {input} {output}"
 
+    @classmethod
+    def chooses_epoch(cls, config: MethodConfig) -> bool:
+        """Whether the command asks for a validation part, by name or because it names no table at all."""
+        assert isinstance(config, CommandConfig)
+        places = places_in(config.words)
+        return not places or "validation" in places
+
     def fit(self, train: Samples, validation: Samples | None = None) -> Self:
         """Keep the samples for the call that trains and scores."""
         self._train: tuple[Samples, ...] = (train,)
         self._validation: tuple[Samples, ...] = () if validation is None else (validation,)
-        places = places_in(self.config.words)
-        if places and "validation" not in places:
-            # The validation part was held back for a choice that the command does not make; test rows stay out.
-            if self.context.selection == "validation":
-                self._train += self._validation
-            self._validation = ()
         return self
 
     def predict(self, samples: Samples) -> Scores:

@@ -50,7 +50,7 @@ def make_store(
     targets: Sequence[str] = ("quality",),
     seed: int = 0,
     split: str = "grouped",
-    select: str = "validation",
+    select: str = "refit",
     names: Sequence[str] | None = None,
     history: bool = True,
     *,
@@ -80,7 +80,7 @@ def make_store(
         targets: What is rated, on a scale from 0 to 5.
         seed: Of the splits, the ratings and the scores.
         split: `grouped`, `image` or `generator`.
-        select: How epochs are chosen; only recorded.
+        select: How epochs are chosen; recorded, and with `refit` there is a history of a second training.
         names: Display names, one per method, which are the labels too; by default `Method 00` ...
         history: Whether trained methods have one.
         generators: Number of generators, two of each family.
@@ -277,14 +277,16 @@ def _write_cells(
         else:
             metrics = measure(samples, rows, predicted)
             measured.append(metrics)
-        has_epochs = history and method.cls.selects_epoch
+        epochs = _history(draw, refit=plan.request.select == "refit") if method.cls.selects_epoch else []
+        best = [int(entry["epoch"] or 0) for entry in epochs if entry.get("chosen")]
+        chosen = {"model": [*best, EPOCHS]} if best else {}
         cell.result = store.write_cell(
             method.label,
             cell.repeat,
             cell.key,
-            record | {"repeat": cell.repeat, "components": cell.components, "metrics": metrics},
+            record | {"repeat": cell.repeat, "components": cell.components, "metrics": metrics, "chosen": chosen},
             tasks._predictions(samples, rows, predicted),
-            _history(draw) if has_epochs else [],
+            epochs if history else [],
         )
 
 
@@ -311,9 +313,9 @@ def _varied(metrics: dict[str, Any], draw: np.random.Generator) -> dict[str, Any
     return copy
 
 
-def _history(draw: np.random.Generator) -> list[dict[str, float | None]]:
+def _history(draw: np.random.Generator, *, refit: bool) -> list[dict[str, float | None]]:
     best = int(draw.integers(1, EPOCHS + 1))
-    return [
+    first = [
         {
             "epoch": float(epoch),
             "loss": 2.0 / epoch + 0.1 * float(draw.random()),
@@ -323,6 +325,11 @@ def _history(draw: np.random.Generator) -> list[dict[str, float | None]]:
         }
         for epoch in range(1, EPOCHS + 1)
     ]
+    again = [
+        {"epoch": float(epoch), "loss": 1.9 / epoch, "learning_rate": 1e-4, "refit": 1.0}
+        for epoch in range(1, best + 1)
+    ]
+    return [*first, *again] if refit else first
 
 
 def _write_plan(plan: Plan, store: Store, failed: Mapping[str, str]) -> None:

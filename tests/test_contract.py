@@ -289,3 +289,36 @@ class SaysTooMuch(Sound):
 )
 def test_what_breaks_the_contract_is_found(cls, check, detail):
     assert detail in broken_checks(cls)[check]
+
+
+class Chooses(Learns):
+    """Chooses the last of three epochs, or trains for those that it is told; `odd` says what it does wrong."""
+
+    selects_epoch = True
+    odd = ""
+
+    def fit(self, train, validation=None):
+        super().fit(train, validation)
+        epochs = 3 if self.odd == "deaf" else self.context.epochs_of("model", 3)
+        self.weight = self.weight + epochs
+        if self.odd == "leaves":
+            self.weight = self.weight + Learns.fits
+        if self.odd != "mute" and (validation is not None or self.context.chosen):
+            self.context.kept("model", 2 if validation is not None else epochs, 3)
+        return self
+
+
+@pytest.mark.parametrize(
+    ("odd", "passed", "detail"),
+    [
+        ("", True, "model: epoch 2 of 3"),
+        ("mute", None, "does not tell which epoch it chose"),
+        ("deaf", False, "the second fit did not train 'model' for the epochs that the first has chosen"),
+        ("leaves", False, "from those of as many epochs on both parts"),
+    ],
+)
+def test_a_refit_is_checked(monkeypatch, odd, passed, detail):
+    monkeypatch.setattr(Chooses, "odd", odd)
+    (check,) = [check for check in check_method(Chooses) if check.name.startswith("a refit")]
+    assert check.passed is passed
+    assert detail in check.detail

@@ -47,7 +47,7 @@ class Round:
     Attributes:
         took: Of the plain and of the fast path, by what was done; None if other work on the machine hid it.
         complete: The same of the complete work.
-        validating: The complete work of the fast path with its default selection.
+        validating: The complete work of the fast path under `--select validation`.
         losses: Largest difference of a step's loss, or of an epoch's mean loss.
         scores: Largest difference of a score, for the same weights.
         largest: Largest loss of a step of the plain path.
@@ -142,7 +142,7 @@ class AgainstPublished:
                 self._ratio(f"{self.name}: {what}, plain / fast", pairs, trouble),
             ]
         validating = [(one.complete[0], one.validating) for one in rounds]
-        default = f"{self.name}: {self.complete}, default selection"
+        default = f"{self.name}: {self.complete}, --select validation"
         found += [
             _seconds(f"{default}, fast", [fast for _, fast in validating]),
             self._ratio(

@@ -122,7 +122,8 @@ def protocol_study(
     ] = False,
 ) -> None:
     """Show what the split and the choice of the epoch are worth, in points of SRCC: the same methods run under grouped
-    and image-level splits, each with the epoch chosen on validation, the last one, and the one that is best on test.
+    and image-level splits, each with the epoch chosen on validation (--select refit), the last one, and the one that is
+    best on test.
     The same command again computes only what is missing. A data set that is not there comes with
     'agiqa-bench datasets download NAME'.
     """  # noqa: D205 - a blank line would make paragraphs, and the help keeps the line breaks of all but the first
@@ -293,7 +294,9 @@ def _show_plan(
             grid.add_column(f"{protocol.split}\n{protocol.select}", justify="right")
         grid.add_column("Note", overflow="fold")
         for method in running:
-            note = "; ".join(filter(None, ("" if method.cls.selects_epoch else "chooses no epoch", method.note)))
+            note = "; ".join(
+                filter(None, ("" if method.cls.chooses_epoch(method.config) else "chooses no epoch", method.note))
+            )
             numbers = [str(counts[method.label][protocol]) for protocol in plans]
             grid.add_row(Text(method.display), *numbers, Text(note))
         console.print(grid)

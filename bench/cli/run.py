@@ -91,7 +91,8 @@ def run(
     select: Annotated[
         str | None,
         typer.Option(
-            help="Which epoch counts: last, validation, or test (optimistic). (default: validation)",
+            help="Which epoch counts: refit (chosen on a validation part, then trained anew for as many epochs on "
+            "training and validation part), validation (without that), last, or test (optimistic). (default: refit)",
             rich_help_panel=_PROTOCOL,
         ),
     ] = None,

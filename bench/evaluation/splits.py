@@ -71,8 +71,9 @@ class Split:
 
         Args:
             selection: `last` learns from train and validation and chooses nothing; `validation` holds the validation
-                part back to choose by; `test` learns from train and validation and chooses by the test part, which
-                is optimistic and there to reproduce papers that do so.
+                part back to choose by; `refit` does so too, and what is chosen is then fitted anew as under `last`;
+                `test` learns from train and validation and chooses by the test part, which is optimistic and there to
+                reproduce papers that do so.
             selects_epoch: False for a method that chooses no epoch: it learns from train and validation, always.
 
         Returns:
@@ -81,7 +82,7 @@ class Split:
         Raises:
             SplitError: A validation part is asked for and this split has none.
         """
-        if selection == "validation" and selects_epoch:
+        if selection in ("refit", "validation") and selects_epoch:
             if not self.validation.size:
                 raise SplitError(
                     f"split {self.repeat} has no validation part to choose an epoch by (too few groups): "

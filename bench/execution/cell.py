@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from agiqa_bench.data.samples import Samples
-from agiqa_bench.errors import PredictionError, StoreError
+from agiqa_bench.errors import PredictionError, StoreError, TrainingError
 from agiqa_bench.evaluation.metrics import evaluate
 from agiqa_bench.evaluation.splits import Split
 from agiqa_bench.execution.code_digest import may_use_torch
 from agiqa_bench.execution.device import PeakMemory, repeatable
-from agiqa_bench.method import Method
+from agiqa_bench.execution.records import first_fit_fault
+from agiqa_bench.method import Context, Epoch, Method, MethodConfig
 from agiqa_bench.parameters import ParameterCounts
+from agiqa_bench.reading import patiently
+from agiqa_bench.sealed import unseal, write_sealed
 from agiqa_bench.training.cuts import noted_cuts
 
 _log = logging.getLogger(__name__)
@@ -31,7 +36,8 @@ class Costs:
     """What a cell cost.
 
     Attributes:
-        fit_seconds: Wall time of `fit`; of repeats that were trained together, the equal share of one.
+        fit_seconds: Wall time of `fit`, of both where there were two; of repeats that were trained together, the equal
+            share of one.
         predict_seconds: Wall time of `predict`.
         predicted: Number of samples that were scored in that time.
         peak_device_bytes: Peak memory on the CUDA device; None on the CPU.
@@ -59,93 +65,117 @@ class Costs:
     scoring_batch: int | None = None
 
 
-Result = tuple[npt.NDArray[np.float64], Costs]
-"""Scores of the test rows, float64 (n_test, n_targets), higher is better, and what they cost."""
-
 _Parts = tuple[Samples, Samples | None]
 """What `fit` is given."""
 
+_Fit = Callable[[Sequence[Any], Sequence[_Parts]], Sequence[Exception | None]]
 
-def fit_and_predict(method: Method, samples: Samples, split: Split) -> Result:
-    """Run one repeat of a trained method.
+_FIRST_FIT = "first_fit.json"
+"""What the first of two fits has found, in the scratch folder: after a kill in the second it is not run again."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A repeat of a trained method that has learnt and was judged.
+
+    Attributes:
+        method: The instance that has scored the test rows.
+        scores: Of the test rows, float64 (n_test, n_targets), higher is better.
+        costs: What all this cost, both fits where there were two.
+        history: One entry per epoch, as the method keeps them; where there were two fits of both, those of the second
+            with `refit` 1.
+        chosen: The epoch that was chosen, by name of the training; empty if none was, or if the method does not tell:
+            then it was not fitted anew.
+    """
+
+    method: Method
+    scores: npt.NDArray[np.float64]
+    costs: Costs
+    history: Sequence[Mapping[str, Any]]
+    chosen: Mapping[str, Epoch]
+
+
+def fit_and_predict(
+    cls: type[Method], config: MethodConfig | None, context: Context, samples: Samples, split: Split
+) -> Fitted:
+    """Run one repeat of a trained method: fit on its samples as the selection asks, and score its test rows.
+
+    Under the selection `refit` a method that chooses an epoch is fitted twice: first on the training part, choosing by
+    the validation part; then a new instance with the same seed on both, for as many epochs, choosing nothing.
 
     Args:
-        method: A fresh instance; fitted when this returns.
+        cls: The method.
+        config: Its settings; None means the defaults.
+        context: Of the repeat.
         samples: All rows of the data set.
         split: The repeat's rows.
 
     Raises:
         PredictionError: The scores are not finite numbers of the right shape.
+        TrainingError: A second fit did not run as many epochs as the first has chosen.
         Exception: Whatever else the method raises.
     """
 
     def alone(methods: Sequence[Method], parts: Sequence[_Parts]) -> Sequence[None]:
-        method.fit(*parts[0])
-        return [None] * len(methods)
+        methods[0].fit(*parts[0])
+        return [None]
 
-    (result,) = _fit_and_predict([method], samples, [split], alone)
+    (result,) = _fit_and_predict([_Repeat(cls, config, context, samples, split)], alone)
     if isinstance(result, Exception):
         raise result
     return result
 
 
 def fit_together_and_predict(
-    methods: Sequence[Method], samples: Samples, splits: Sequence[Split]
-) -> list[Result | Exception]:
-    """Run several repeats of a method that trains them together.
+    cls: type[Method],
+    config: MethodConfig | None,
+    contexts: Sequence[Context],
+    samples: Samples,
+    splits: Sequence[Split],
+) -> list[Fitted | Exception]:
+    """Run several repeats of a method that trains them together; see `fit_and_predict`.
 
     Args:
-        methods: Fresh instances, one per repeat; fitted when this returns.
+        cls: The method.
+        config: Its settings.
+        contexts: One per repeat.
         samples: All rows of the data set.
         splits: Each repeat's rows.
 
     Returns:
-        For each repeat scores and costs, or what its own training or prediction raised.
+        For each repeat what it came to, or what its own training or prediction raised.
 
     Raises:
         Exception: Whatever else the method raises.
     """
-    return _fit_and_predict(methods, samples, splits, type(methods[0]).fit_together)
+    repeats = [_Repeat(cls, config, context, samples, split) for context, split in zip(contexts, splits, strict=True)]
+    return _fit_and_predict(repeats, cls.fit_together)
 
 
-def _fit_and_predict(
-    methods: Sequence[Method],
-    samples: Samples,
-    splits: Sequence[Split],
-    fit: Callable[[Sequence[Any], Sequence[_Parts]], Sequence[Exception | None]],
-) -> list[Result | Exception]:
-    cls, context = type(methods[0]), methods[0].context
-    for method, split in zip(methods, splits, strict=True):
-        ranges = known_ranges(method.context.mos_ranges, samples, split)
-        method.context = replace(method.context, mos_ranges=ranges)
-    found: list[tuple[npt.NDArray[np.float64], float] | Exception] = []
+def _fit_and_predict(repeats: Sequence[_Repeat], fit: _Fit) -> list[Fitted | Exception]:
+    context = repeats[0].context
     with repeatable(context.device, wanted=context.deterministic):
-        for method in methods:
-            # One that is alone may draw from the global generators in `fit` and `predict` too.
-            seed_everything(method.context.seed, cls)
-            method.prepare()
+        going = [one for one in repeats if not one.knows_first_fit()] or repeats
+        for one in going:
+            one.begin()
         with PeakMemory(context.device) as memory, noted_cuts() as cuts:
-            started = time.perf_counter()
-            failures = fit(methods, [_to_learn_from(*each, samples) for each in zip(methods, splits, strict=True)])
-            share = (time.perf_counter() - started) / len(methods)
-            for method, split, failure in zip(methods, splits, failures, strict=True):
-                try:
-                    if isinstance(failure, StoreError):
-                        raise failure
-                    found.append(failure or predict(method, samples.subset(split.test)))
-                except StoreError:
-                    raise  # no method's fault: nothing can be written, and the run cannot go on
-                except Exception as error:  # noqa: BLE001 - it fails this repeat, whatever it is, and no other
-                    found.append(error)
-    results: list[Result | Exception] = []
-    for method, each in zip(methods, found, strict=True):
-        if isinstance(each, Exception):
-            results.append(each)
-        else:
-            scores, seconds = each
-            costs = _costs(method, share, seconds, len(scores), memory, cuts)
-            results.append((scores, replace(costs, trained_together=len(methods))))
-    return results
+            _fit(going, fit)
+            again = [one for one in repeats if one.is_to_be_refitted]
+            for one in again:
+                one.begin()
+            if again:
+                _fit(again, fit)
+            for one in repeats:
+                one.predict()
+    return [one.result(memory, cuts, together=len(repeats)) for one in repeats]
+
+
+def _fit(repeats: Sequence[_Repeat], fit: _Fit) -> None:
+    started = time.perf_counter()
+    failures = fit([one.method for one in repeats], [one.parts for one in repeats])
+    share = (time.perf_counter() - started) / len(repeats)
+    for one, failure in zip(repeats, failures, strict=True):
+        one.end_fit(share, failure)
 
 
 def known_ranges(
@@ -169,14 +199,147 @@ def known_ranges(
     return {target: limits(target) if known is None else known for target, known in stated.items()}
 
 
-def _to_learn_from(method: Method, split: Split, samples: Samples) -> _Parts:
-    """The training and validation samples of a repeat, as the selection asks for them."""
-    train, validation = split.training(method.context.selection, selects_epoch=method.selects_epoch)
-    return samples.subset(train), None if validation is None else samples.subset(validation)
+class _Repeat:
+    """One repeat under way: its instance, and what is known of it.
+
+    Attributes:
+        method: The instance that is fitted now, or was last; the first one is let go before there is a second.
+    """
+
+    method: Method
+
+    def __init__(
+        self, cls: type[Method], config: MethodConfig | None, context: Context, samples: Samples, split: Split
+    ) -> None:
+        self.context = replace(context, mos_ranges=known_ranges(context.mos_ranges, samples, split))
+        self._cls, self._config, self._samples, self._split = cls, config, samples, split
+        self._chooses = cls.chooses_epoch(config if config is not None else cls.Config())
+        self._chosen: dict[str, Epoch] = {}
+        self._told: dict[str, Epoch] = {}
+        self._is_second = False
+        self._history: list[Mapping[str, Any]] = []
+        self._seconds = 0.0
+        self._failure: Exception | None = None
+        self._scored: tuple[npt.NDArray[np.float64], float] | None = None
+
+    @property
+    def is_to_be_refitted(self) -> bool:
+        """Whether a first fit has told what it chose, and a second one is wanted and did not begin."""
+        wanted = self._chooses and self.context.selection == "refit"
+        return wanted and bool(self._chosen) and not self._is_second and self._failure is None
+
+    @property
+    def parts(self) -> _Parts:
+        """The samples to learn from, and those to choose by, as the selection asks for them."""
+        selection = "last" if self._is_second else self.context.selection
+        train, validation = self._split.training(selection, selects_epoch=self._chooses)
+        return self._samples.subset(train), None if validation is None else self._samples.subset(validation)
+
+    def knows_first_fit(self) -> bool:
+        """Whether a process that was ended in the second fit has left what the first found; it is taken over."""
+        if self.context.scratch is None:
+            return False
+        file = self.context.scratch / _FIRST_FIT
+        try:
+            record, fault = unseal(patiently(Path.read_bytes, file))
+        except FileNotFoundError:
+            return False
+        fault = fault or first_fit_fault(record)
+        if record is None or fault:
+            _log.warning("%s %s; training begins anew", file, fault)
+            return False
+        self._chosen = {name: (epoch, of) for name, (epoch, of) in record["chosen"].items()}
+        self._history, self._seconds = record["history"], record["seconds"]
+        return True
+
+    def begin(self) -> None:
+        """Make an instance for the first fit, or for the second if one is due, and let it load what it needs."""
+        context = replace(self.context, kept=self._note)
+        self._is_second, self._told = self.is_to_be_refitted, {}
+        if self._is_second:
+            scratch = None if context.scratch is None else context.scratch / "refit"
+            context = replace(context, chosen=self._chosen, scratch=scratch, progress=self._second_progress)
+            vars(self).pop("method", None)  # two of a large model may not fit the memory
+        # One that is alone may draw from the global generators in `fit` and `predict` too.
+        seed_everything(context.seed, self._cls)
+        self.method = self._cls(self._config, context)
+        self.method.prepare()
+
+    def _note(self, name: str, epoch: int, of: int) -> None:
+        if not 1 <= epoch <= of:
+            raise ValueError(f"Context.kept: epoch {epoch} of {of} of '{name}': epochs are counted from 1")
+        self._told[str(name)] = int(epoch), int(of)
+
+    def _second_progress(self, done: int, total: int, what: str) -> None:
+        self.context.progress(done, total, f"refit, {what}")
+
+    def end_fit(self, seconds: float, failure: Exception | None) -> None:
+        """Keep what a fit has found.
+
+        Raises:
+            StoreError: No method's fault: nothing can be written, and the run cannot go on.
+        """
+        self._seconds += seconds
+        if isinstance(failure, StoreError):
+            raise failure
+        try:
+            if failure is not None:
+                raise failure
+            if self._is_second:
+                self._check_second()
+            else:
+                self._chosen = self._told
+            history = self.method.history
+            if self.is_to_be_refitted:
+                history = [plain(entry) for entry in history]
+            self._history += [{**entry, "refit": 1.0} for entry in history] if self._is_second else history
+        except Exception as error:  # noqa: BLE001 - what a method keeps of itself may be anything
+            self._failure = error
+            return
+        if self.is_to_be_refitted and self.context.scratch is not None:
+            found = {"chosen": self._chosen, "history": self._history, "seconds": self._seconds}
+            write_sealed(self.context.scratch / _FIRST_FIT, found)
+
+    def _check_second(self) -> None:
+        """Raise TrainingError if the second fit was not of the epochs that the first has chosen."""
+        for name in self._chosen.keys() | self._told.keys():
+            epoch, of = self._told.get(name, (0, 1))
+            wanted = self.method.context.epochs_of(name, of)
+            if name not in self._chosen or epoch != wanted:
+                raise TrainingError(
+                    f"method '{self._cls.name}': the second fit did not train '{name}' for the epochs that the first "
+                    "has chosen: ask context.epochs_of for their number, and tell context.kept"
+                )
+
+    def predict(self) -> None:
+        """Score the test rows, unless something has failed."""
+        if self._failure is not None:
+            return
+        try:
+            self._scored = predict(self.method, self._samples.subset(self._split.test))
+        except StoreError:
+            raise  # as in `end_fit`
+        except Exception as error:  # noqa: BLE001 - it fails this repeat, whatever it is, and no other
+            self._failure = error
+
+    def result(self, memory: PeakMemory, cuts: Sequence[int], *, together: int) -> Fitted | Exception:
+        """What the repeat came to."""
+        if self._failure is not None:
+            return self._failure
+        assert self._scored is not None
+        scores, seconds = self._scored
+        costs = _costs(self.method, self._seconds, seconds, len(scores), memory, cuts)
+        return Fitted(self.method, scores, replace(costs, trained_together=together), self._history, self._chosen)
 
 
-def score_all(method: Method, samples: Samples) -> Result:
-    """Score every row of a data set with a zero-shot method; float64 (n, n_targets), higher is better."""
+def plain(entry: Mapping[str, Any]) -> dict[str, float | None]:
+    """One epoch's record as JSON takes it: numbers of numpy and torch too; what is not finite becomes null."""
+    numbers = {str(key): float(value) for key, value in entry.items()}
+    return {key: value if math.isfinite(value) else None for key, value in numbers.items()}
+
+
+def score_all(method: Method, samples: Samples) -> tuple[npt.NDArray[np.float64], Costs]:
+    """Score every row of a data set with a zero-shot method; float64 (n, n_targets), higher is better; and its cost."""
     context = method.context
     seed_everything(context.seed, type(method))
     with repeatable(context.device, wanted=context.deterministic):

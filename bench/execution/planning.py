@@ -388,7 +388,7 @@ def _plan_cells(plan: Plan, method: PlannedMethod) -> None:
         components = common | {"split": split.digest}
         if cls.trainable:
             components |= {
-                "selection": request.select if cls.selects_epoch else None,
+                "selection": request.select if cls.chooses_epoch(method.config) else None,
                 "seed": cell_seed(plan, method, split.repeat),
                 "batch_size": request.batch_size,
                 "mos_ranges": {

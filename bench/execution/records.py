@@ -141,6 +141,16 @@ class _Costs(_Record):
     scoring_batch: _Positive | None = None
 
 
+_Chosen = dict[str, Annotated[list[_Positive], Field(min_length=2, max_length=2)]]
+"""By name of a training the epoch that was chosen, and of how many."""
+
+
+class _FirstFit(_Record):
+    chosen: _Chosen
+    history: list[dict[str, float | None]]
+    seconds: _Seconds
+
+
 class _Cell(_Record):
     metrics: dict[str, dict[str, Any]]
     costs: _Costs
@@ -149,6 +159,7 @@ class _Cell(_Record):
     weights: list[_Weights]
     started: str
     ended: str
+    chosen: _Chosen = {}
 
 
 _CORRELATION = 1 + 1e-9
@@ -166,6 +177,11 @@ def plan_fault(record: object) -> str:
 def folder_fault(record: object) -> str:
     """What is wrong with the record of a folder (see `agiqa_bench.execution.cell_files`); empty if nothing."""
     return _fault(_Folder, record)
+
+
+def first_fit_fault(record: object) -> str:
+    """What is wrong with the record of the first of two fits (see `agiqa_bench.execution.cell`); empty if nothing."""
+    return _fault(_FirstFit, record)
 
 
 def cell_fault(record: object) -> str:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from agiqa_bench.data.dataset import parse_mos_range
 from agiqa_bench.errors import ConfigError
 from agiqa_bench.evaluation.rules import SplitRule
+from agiqa_bench.method import Selection
 from agiqa_bench.named_file import read_text
 
 PresetName = Literal["auto", "paper", "quick"]
@@ -39,7 +40,7 @@ class RunRequest(BaseModel):
     splits_file: Path | None = None
     repeats: int = Field(default=10, ge=1, le=1000, strict=True)
     seed: int = Field(default=0, ge=0, lt=2**63, strict=True)
-    select: Literal["last", "validation", "test"] = "validation"
+    select: Selection = "refit"
     preset: PresetName = "auto"
     backbone: str | None = None
     stand_ins: bool = True

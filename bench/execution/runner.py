@@ -127,7 +127,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
                 "weights": [asdict(weights) for weights in method.weights],
                 "diagnostic": method.cls.diagnostic,
                 "trainable": method.cls.trainable,
-                "selects_epoch": method.cls.selects_epoch,
+                "selects_epoch": method.cls.chooses_epoch(method.config),
                 "citation": method.cls.citation,
                 "keeps_features": method.cls.keeps_features,
                 "preset": method.preset,

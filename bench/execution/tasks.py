@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -220,16 +219,20 @@ def _run_trained(
     plan: Plan, store: Store, method: PlannedMethod, wanted: list[PlannedCell], step: Step
 ) -> list[CellFailed | None]:
     started_at = now()
+    cls, config = method.cls, method.config
+    results: Sequence[cells.Fitted | Exception]
     try:
         samples = plan.samples(method)
         folders = [store.scratch_folder(method.label, cell.key) for cell in wanted]
-        contexts = [cell_context(plan, method, cell, folder) for cell, folder in zip(wanted, folders, strict=True)]
-        instances = [method.cls(method.config, replace(context, progress=step)) for context in contexts]
+        contexts = [
+            replace(cell_context(plan, method, cell, folder), progress=step)
+            for cell, folder in zip(wanted, folders, strict=True)
+        ]
         splits = [plan.splits[_position(plan, cell)] for cell in wanted]
         results = (
-            cells.fit_together_and_predict(instances, samples, splits)
-            if method.cls.trains_together > 1
-            else [cells.fit_and_predict(instances[0], samples, splits[0])]
+            cells.fit_together_and_predict(cls, config, contexts, samples, splits)
+            if cls.trains_together > 1
+            else [cells.fit_and_predict(cls, config, contexts[0], samples, splits[0])]
         )
     except StoreError:
         raise  # as above; also what a training could not write down of itself
@@ -238,32 +241,26 @@ def _run_trained(
     return [
         CellFailed(result, plan.device)
         if isinstance(result, Exception)
-        else _store_trained(plan, store, method, cell, instance, result, started_at)
-        for cell, instance, result in zip(wanted, instances, results, strict=True)
+        else _store_trained(plan, store, method, cell, result, started_at)
+        for cell, result in zip(wanted, results, strict=True)
     ]
 
 
 def _store_trained(
-    plan: Plan,
-    store: Store,
-    method: PlannedMethod,
-    cell: PlannedCell,
-    instance: Method,
-    result: cells.Result,
-    started_at: str,
+    plan: Plan, store: Store, method: PlannedMethod, cell: PlannedCell, fitted: cells.Fitted, started_at: str
 ) -> CellFailed | None:
-    scores, costs = result
     try:
-        history = [_plain(entry) for entry in instance.history]
-        has_model = plan.wants_model(method) and instance.state() is not None
+        history = [cells.plain(entry) for entry in fitted.history]
+        has_model = plan.wants_model(method) and fitted.method.state() is not None
     except Exception as error:  # noqa: BLE001 - what a method keeps of itself may be anything
         return CellFailed(error, plan.device)
-    record = _record(plan, method, started_at, replace(costs, micro_batch=_cut_to(history)))
+    costs = replace(fitted.costs, micro_batch=_cut_to(history))
+    record = _record(plan, method, started_at, costs) | {"chosen": fitted.chosen}
     if plan.wants_model(method):
         record["model"] = None
-    save = partial(_save_model, plan, method, instance) if has_model else None
+    save = partial(_save_model, plan, method, fitted.method) if has_model else None
     try:
-        _store_cell(plan, store, method, cell, scores, record, history, save)
+        _store_cell(plan, store, method, cell, fitted.scores, record, history, save)
     except CellFailed as failed:
         return failed
     return None
@@ -278,12 +275,6 @@ def _save_model(plan: Plan, method: PlannedMethod, instance: Method, folder: Pat
         raise  # nothing can be written: the run cannot go on
     except Exception as error:  # what a method calls its state may be anything
         raise CellFailed(error, plan.device) from error
-
-
-def _plain(entry: Mapping[str, Any]) -> dict[str, float | None]:
-    """One epoch's record as JSON takes it: numbers of numpy and torch too; what is not finite becomes null."""
-    numbers = {str(key): float(value) for key, value in entry.items()}
-    return {key: value if math.isfinite(value) else None for key, value in numbers.items()}
 
 
 def _cut_to(history: list[dict[str, float | None]]) -> int | None:

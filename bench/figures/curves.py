@@ -29,12 +29,15 @@ class Curve:
         validation: The value by which the epoch is chosen (n,), higher is better; empty if nothing was chosen.
         chosen: Positions from 0 of the epochs whose state was kept: one for each stage.
         starts: Positions from 0 of the epochs with which a later stage begins.
+        refit: Mean loss of the second training, of the same epochs as `loss` or of fewer, NaN where it has none; empty
+            if there was one training alone.
     """
 
     loss: tuple[float, ...]
     validation: tuple[float, ...] = ()
     chosen: tuple[int, ...] = ()
     starts: tuple[int, ...] = ()
+    refit: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def curves(panels: Sequence[CurvesPanel], judged: str = "validation") -> Figure:
     """Draw loss and validation of each method side by side: thin lines are repeats, the thick one is their mean.
 
     The mean ends where the first of the repeats ends, so that no line leaps when one drops out. Rings mark the epochs
-    that were chosen, dotted lines the beginning of a later stage.
+    that were chosen, dotted lines the beginning of a later stage, thin dashed ones the loss of a second training.
 
     Args:
         panels: At least one, with at least one curve of at least one epoch each; two stand side by side.
@@ -73,8 +76,8 @@ def curves(panels: Sequence[CurvesPanel], judged: str = "validation") -> Figure:
             name = fitted(panel.name, 1.9 * wide + _GAP, SMALL)
             sheet.text(left, top - 0.2, name, fontweight="bold", va="bottom")
             starts = {start for curve in panel.curves for start in curve.starts}
-            losses = [curve.loss for curve in panel.curves]
-            _draw(sheet, (left, top, wide, _PANEL), "loss", series(1), losses, starts=starts)
+            losses, again = [curve.loss for curve in panel.curves], [curve.refit for curve in panel.curves]
+            _draw(sheet, (left, top, wide, _PANEL), "loss", series(1), losses, starts=starts, dashed=again)
             values, chosen = [curve.validation for curve in panel.curves], [curve.chosen for curve in panel.curves]
             _draw(sheet, (left + wide + _GAP, top, wide, _PANEL), f"{judged} score", series(0), values, chosen)
         sheet.text((whole + _LEFT - _RIGHT) / 2, height - 0.04, "epoch", fontsize=NORMAL, ha="center", va="bottom")
@@ -89,19 +92,26 @@ def _draw(
     lines: Sequence[tuple[float, ...]],
     chosen: Sequence[tuple[int, ...]] = (),
     starts: Collection[int] = (),
+    dashed: Sequence[tuple[float, ...]] = (),
 ) -> None:
-    """Draw the values of each repeat by epoch, and their mean; positions in `chosen` get a ring."""
+    """Draw the values of each repeat by epoch, and their mean; positions in `chosen` get a ring.
+
+    What is `dashed` has no part in the mean.
+    """
     left, top, width, height = box
     sheet.text(left, top - 0.04, title, va="bottom")
-    values = np.concatenate([np.empty(0), *lines])
+    values = np.concatenate([np.empty(0), *lines, *dashed])
     if not np.isfinite(values).any():
         sheet.text(left + width / 2, top + height / 2, "not recorded", ha="center", va="center")
         return
-    epochs = np.arange(1, max(map(len, lines)) + 1)
+    epochs = np.arange(1, max(map(len, [*lines, *dashed])) + 1)
     panel = Panel(*box, padded(epochs, 0.04), padded(values))
     sheet.frame(panel, (4, 4), whole_numbers=True, grid=True)
     repeats = [panel.points(epochs[: len(line)], line) for line in lines if line]
     sheet.lines(repeats, color=look.colour, linewidth=0.6, alpha=0.45)
+    second = [panel.points(epochs[: len(line)], line) for line in dashed if line]
+    if second:
+        sheet.lines(second, color=look.colour, linewidth=0.6, alpha=0.45, linestyle="--")
     if len(epochs) == 1:
         sheet.dots(np.concatenate(repeats), color=look.colour, markersize=3)
     mean = mean_curve(lines)

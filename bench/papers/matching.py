@@ -12,6 +12,7 @@ from agiqa_bench.reporting.results import MethodResults, RunResults
 
 _PARTS = {
     "test": "on the test part",
+    "refit": "on a validation part, then refitted on training and validation part",
     "validation": "on a validation part",
     "last": "as the last one",
 }
@@ -142,9 +143,10 @@ def protocol_differences(
     if protocol.split is not None and here["split"] != protocol.split:
         found.append(Difference("split", f"{here['split']} split; published: {protocol.split} split"))
     chooses = method is None or method.selects_epoch
-    if chooses and protocol.select is not None and here["select"] != protocol.select:
-        text = f"epoch chosen {_PARTS[here['select']]}; published: {_PARTS[protocol.select]}"
-        found.append(Difference("selection", text))
+    # No paper is known to refit: that is listed even where a paper does not say how it chose.
+    if chooses and here["select"] != protocol.select and (protocol.select is not None or here["select"] == "refit"):
+        published = "not stated" if protocol.select is None else _PARTS[protocol.select]
+        found.append(Difference("selection", f"epoch chosen {_PARTS[here['select']]}; published: {published}"))
     repeats = len(method.cells) if method is not None else here["repeats"]
     if protocol.repeats is not None and repeats != protocol.repeats:
         found.append(

@@ -55,6 +55,11 @@ class MethodResults:
         """Number of planned repeats."""
         return len(self.keys)
 
+    @property
+    def is_refitted(self) -> bool:
+        """Whether, if the selection is `refit`, all cells are of a second fit: the method told which epoch it chose."""
+        return all(cell.record.get("chosen") for cell in self.cells.values())
+
 
 @dataclass
 class RunResults:

@@ -46,7 +46,7 @@ class Change:
         return method.selects_epoch or (not self.paired and self.start.select == self.end.select == DEFAULT.select)
 
 
-_CHOSEN = {"validation": "epoch chosen on validation", "last": "last epoch", "test": "epoch chosen on test"}
+_CHOSEN = {"refit": "epoch chosen on validation", "last": "last epoch", "test": "epoch chosen on test"}
 _SPLIT = {"grouped": "grouped split", "image": "image-level split"}
 
 
@@ -59,8 +59,8 @@ def _changes() -> tuple[Change, ...]:
         start, end = Protocol("grouped", select), Protocol("image", select)
         found.append(Change(f"split-{select}", title, start, end, series))
     steps = (
-        ("test-validation", "Epoch chosen on test instead of on validation", "validation", "test"),
-        ("last-validation", "Last epoch instead of one chosen on validation", "validation", "last"),
+        ("test-refit", "Epoch chosen on test instead of on validation", "refit", "test"),
+        ("last-refit", "Last epoch instead of one chosen on validation", "refit", "last"),
         ("test-last", "Epoch chosen on test instead of the last", "last", "test"),
     )
     for key, title, before, after in steps:

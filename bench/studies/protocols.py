@@ -12,10 +12,11 @@ from agiqa_bench.execution.planning import make_plan
 from agiqa_bench.execution.request import RunRequest
 
 SplitName = Literal["grouped", "image"]
-SelectionName = Literal["validation", "last", "test"]
+SelectionName = Literal["refit", "last", "test"]
 
 SPLITS: tuple[SplitName, ...] = ("grouped", "image")
-SELECTIONS: tuple[SelectionName, ...] = ("validation", "last", "test")
+SELECTIONS: tuple[SelectionName, ...] = ("refit", "last", "test")
+"""Those under which a method learns from the same images, so not `validation`, which holds some of them back."""
 
 
 @dataclass(frozen=True)

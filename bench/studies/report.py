@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agiqa_bench.reporting.build.notes import warnings
+from agiqa_bench.reporting.build.notes import not_refitted, warnings
 from agiqa_bench.reporting.build.summaries import anchor
 from agiqa_bench.reporting.digits import counted
 from agiqa_bench.reporting.model import Chapter, Report, Section, Table
@@ -108,6 +108,7 @@ def _notes(study: StudyResults) -> tuple[str, ...]:
     for note in dict.fromkeys(row.note for row in rows if row.note):
         names = [row.display for row in rows if row.note == note]
         found.append(f"{', '.join(names)}: {note}")
+    found += dict.fromkeys(note for results in study.by_protocol.values() for note in not_refitted(results))
     earlier = dict.fromkeys(name for results in study.by_protocol.values() for name in results.earlier)
     if earlier:
         found.append(f"of other commands, as they were then: {', '.join(earlier)}")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 SPLIT_TITLES: dict[SplitName, str] = {"grouped": "Grouped split", "image": "Image split"}
-_SELECT_TITLES = {"validation": "validation", "last": "last epoch", "test": "test (optimistic)"}
+_SELECT_TITLES = {"refit": "validation, refit", "last": "last epoch", "test": "test (optimistic)"}
 
 
 def srcc_table(study: StudyResults, target: str) -> Table:
@@ -133,8 +133,9 @@ def _caption(study: StudyResults, shown: Sequence[Effect]) -> str:
         else "without intervals, which need two repeats"
     )
     return (
-        "Difference of mean SRCC to the project's own protocol (grouped split, epoch chosen on validation), x 100, "
-        f"over {counted(study.repeats, 'repeat')}, {drawn}. Methods that choose no epoch differ by the split alone."
+        "Difference of mean SRCC to the project's own protocol (grouped split, epoch chosen on validation, refit), x "
+        f"100, over {counted(study.repeats, 'repeat')}, {drawn}. "
+        "Methods that choose no epoch differ by the split alone."
     )
 
 

@@ -114,9 +114,8 @@ def _test_notes(found: Sequence[Effect]) -> list[str]:
         notes += [
             "selections of one split are compared on the same test images: paired by repeats, corrected resampled "
             "t-test (Nadeau and Bengio, 2003)",
-            "choosing on validation holds 1/8 of the training groups back, while the last epoch and the one that is "
-            "best on test come from training on all of them: that is part of what the choice is worth; test against "
-            "last compares what was trained on the same images",
+            "under each selection a method has learnt from the same images: an epoch that was chosen on validation is "
+            "followed by a second training for as many epochs on training and validation part (--select refit)",
         ]
     if any(effect.change.never_negative for effect in found):
         notes.append(

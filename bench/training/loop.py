@@ -38,8 +38,9 @@ def train(
     Args:
         learner: The method's model and loss.
         n: Number of training samples.
-        recipe: Epochs, batch, optimiser and schedule; `context.batch_size` wins over its batch.
-        context: Device, precision, seed, scratch folder and progress.
+        recipe: Epochs, batch, optimiser and schedule; `context.batch_size` wins over its batch, and in a second fit
+            `context.epochs_of` ends the schedule behind the epoch that the first has chosen.
+        context: Device, precision, seed, scratch folder and progress. `context.kept` is told what was chosen.
         validate: Choose the epoch that is best on the validation samples (the first of equals); otherwise the last.
         name: Of this training, if a method trains several models.
 
@@ -104,7 +105,7 @@ def train_together(
         with unbroken() as stopping:
             # After a kill some may be an epoch behind: they catch up first.
             epoch = min(one.epoch for one in active)
-            _one_epoch([one for one in active if one.epoch == epoch], recipe.epochs, passes, validate=validate)
+            _one_epoch([one for one in active if one.epoch == epoch], passes, validate=validate)
             for one, file in zip(trainings, files, strict=True):
                 if one.epoch == epoch + 1 and one in active and one.failure is None:
                     one.places = passes.places
@@ -112,10 +113,11 @@ def train_together(
     return [one.failure or one.finish(validate=validate) for one in trainings]
 
 
-def _one_epoch(trainings: Sequence[TrainingUnderWay], epochs: int, passes: _Passes, *, validate: bool) -> None:
+def _one_epoch(trainings: Sequence[TrainingUnderWay], passes: _Passes, *, validate: bool) -> None:
     for one in trainings:
         one.begin_epoch()
     steps, epoch = max(one.steps for one in trainings), trainings[0].epoch
+    epochs = max(one.epochs for one in trainings)
     what = f"epoch {epoch + 1}/{epochs}" + (f" of {len(trainings)} repeats" if len(trainings) > 1 else "")
     for step in range(steps):
         # Their training parts need not be of one size.

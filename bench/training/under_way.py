@@ -38,6 +38,7 @@ class TrainingUnderWay:
     Several may be under way at once: each draws from random numbers of its own.
 
     Attributes:
+        epochs: How many it has at most: the recipe's, or fewer in a second fit; the schedule is the recipe's.
         epoch: Finished epochs.
         steps: Steps of the epoch that was begun last.
         places: Of the passes that it shares with others; fewer than were asked for once memory was short. See
@@ -52,6 +53,7 @@ class TrainingUnderWay:
         self.epoch = self.steps = 0
         self.failure: TrainingError | None = None
         self._n, self._recipe, self._name = n, recipe, name
+        self.epochs = context.epochs_of(name, recipe.epochs)
         self._batch = context.batch_size or recipe.batch_size
         self._micro = self._batch
         self._scaler = loss_scaler(context.device, context.precision)
@@ -72,14 +74,14 @@ class TrainingUnderWay:
         """Whether all epochs were run, or patience ran out, or it failed."""
         patience, best = self._recipe.patience, self._best.epoch
         impatient = patience is not None and best > 0 and self.epoch - best >= patience
-        return self.epoch >= self._recipe.epochs or impatient or self.failure is not None
+        return self.epoch >= self.epochs or impatient or self.failure is not None
 
     @property
     def identity(self) -> str:
         """What a saved state must be of, or else training begins anew: half of another model's weights would fit."""
         shapes = {key: (tensor.shape, tensor.dtype) for key, tensor in self.learner.model.state_dict().items()}
         context = self.context
-        return repr((self._recipe, self._n, self._batch, context.seed, context.precision, shapes))
+        return repr((self._recipe, self.epochs, self._n, self._batch, context.seed, context.precision, shapes))
 
     def state(self) -> dict[str, Any]:
         """All that a later process needs to go on behind the last finished epoch."""
@@ -222,14 +224,15 @@ class TrainingUnderWay:
         self._history.append(entry)
 
     def finish(self, *, validate: bool) -> History:
-        """Put the model into the chosen epoch's state; if no validation was defined, that is the last one's."""
-        model = self.learner.model
+        """Put the model into the chosen epoch's state and tell which; if no validation was defined, it is the last."""
+        model, chosen = self.learner.model, self._best.epoch or self.epoch
         if self._best.epoch:
             model.load_state_dict(self._best.state)
         if validate:
-            chosen = self._best.epoch or self.epoch
             for entry in self._history:
                 entry["chosen"] = float(entry["epoch"] == chosen)
+        if validate or self._name in self.context.chosen:
+            self.context.kept(self._name, chosen, self._recipe.epochs)
         model.eval()
         return self._history
 

@@ -47,7 +47,7 @@ def test_every_published_procedure_is_measured_at_tiny_scale(monkeypatch):
         assert any(line.startswith(f"{name}: round 1 of 1: {complete}") for line in said)
         plain, fast, ratio = (found[f"{name}: {complete}, {which}"] for which in ("plain", "fast", "plain / fast"))
         assert ratio.values == pytest.approx([plain.values[0] / fast.values[0]])
-        assert found[f"{name}: {complete}, default selection, plain / fast"].unit == "x"
+        assert found[f"{name}: {complete}, --select validation, plain / fast"].unit == "x"
         assert found[f"{name}: largest difference of losses"].values[0] < 1e-4
         assert found[f"{name}: largest difference of scores"].values[0] < 1e-4
         assert 0 < found[f"{name}: arithmetic of the fast path, share of a large matrix product"].values[0] < 150
@@ -69,7 +69,7 @@ def test_ratios_are_taken_round_by_round(tmp_path):
     complete = "10 repeats of 2 epochs on 10 pictures"
     assert entries[f"{complete}, plain / fast"].values == (3.0, 3.0)
     assert entries[f"{complete}, plain / fast"].note == "2 x by processor time"
-    default = entries[f"{complete}, default selection, plain / fast"]
+    default = entries[f"{complete}, --select validation, plain / fast"]
     assert default.values == (1.5, 1.5)
     assert "trains on 6 of the 8 pictures" in default.note
     assert entries["a step, fast"].values == (2.0, 2.0)

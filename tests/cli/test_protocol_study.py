@@ -39,9 +39,9 @@ def test_six_protocols_in_one_folder_share_what_they_can_and_nothing_is_computed
     folder = tmp_path / "results/runs/rated-protocol-study"
     srcc = {(row["method"], row["split"], row["select"]): row["srcc_mean"] for row in rows(folder / "study.csv")}
     assert len(srcc) == 18
-    assert len({srcc["generator_mean", "grouped", select] for select in ("last", "validation", "test")}) == 1
+    assert len({srcc["generator_mean", "grouped", select] for select in ("last", "refit", "test")}) == 1
     assert {row["change"] for row in rows(folder / "effects.csv") if row["method"] == "generator_mean"} == {
-        "split-validation"
+        "split-refit"
     }
     files = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 

@@ -117,16 +117,17 @@ def test_repeats_seeds_and_data_sets_differ_and_the_first_repeats_stay(table: pd
 def test_training_rows_per_selection(table: pd.DataFrame) -> None:
     split = make_splits(table, "t")[0]
     merged = sorted([*split.train, *split.validation])
-    fit, choose = split.training("validation")
-    assert list(fit) == list(split.train)
-    assert list(choose) == list(split.validation)
+    for selection in ("refit", "validation"):
+        fit, choose = split.training(selection)
+        assert list(fit) == list(split.train)
+        assert list(choose) == list(split.validation)
     fit, choose = split.training("last")
     assert list(fit) == merged
     assert choose is None
     fit, choose = split.training("test")
     assert list(fit) == merged
     assert list(choose) == list(split.test)
-    for selection in ("last", "validation", "test"):
+    for selection in ("refit", "last", "validation", "test"):
         fit, choose = split.training(selection, selects_epoch=False)
         assert list(fit) == merged
         assert choose is None
@@ -136,8 +137,9 @@ def test_two_groups_leave_no_validation_part() -> None:
     table = pd.DataFrame({"image": list("123"), "group": ["a", "a", "b"], "generator": "x", "family": "x"})
     split = make_splits(table, "t", repeats=1)[0]
     assert split.validation.size == 0
-    with pytest.raises(SplitError, match="use --select last"):
-        split.training("validation")
+    for selection in ("refit", "validation"):
+        with pytest.raises(SplitError, match="use --select last"):
+            split.training(selection)
     assert split.training("last")[0].tolist() == split.train.tolist()
 
 

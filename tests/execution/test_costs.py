@@ -20,7 +20,7 @@ from agiqa_bench.execution.progress import Silent
 from agiqa_bench.execution.runner import run
 from agiqa_bench.execution.store import Store
 from agiqa_bench.execution.tasks import _cut_to
-from agiqa_bench.method import Method
+from agiqa_bench.method import Context, Method
 from agiqa_bench.parameters import ParameterCounts
 from agiqa_bench.training.memory import in_batches
 
@@ -77,12 +77,12 @@ class ZeroShot(Greedy):
 def test_a_trained_cell_knows_its_parameters():
     data = samples()
     split = make_splits(data._table, "table", repeats=1)[0]
-    _, costs = cells.fit_and_predict(Greedy(), data, split)
+    costs = cells.fit_and_predict(Greedy, None, Context(), data, split).costs
     assert (costs.parameters, costs.trainable_parameters) == (7, 4)
     assert costs.predicted == len(split.test)
     assert costs.fit_seconds > 0
     assert costs.peak_device_bytes is None
-    _, costs = cells.fit_and_predict(Says(), data, split)
+    costs = cells.fit_and_predict(Says, None, Context(), data, split).costs
     assert (costs.parameters, costs.trainable_parameters) == (10**9, None)
 
 
@@ -98,9 +98,9 @@ class Wrong(Greedy):
 def test_a_count_that_fails_costs_no_finished_fit(caplog):
     data = samples()
     split = make_splits(data._table, "table", repeats=1)[0]
-    scores, costs = cells.fit_and_predict(Wrong(), data, split)
-    assert len(scores) == len(split.test)
-    assert (costs.parameters, costs.trainable_parameters) == (None, None)
+    fitted = cells.fit_and_predict(Wrong, None, Context(), data, split)
+    assert len(fitted.scores) == len(split.test)
+    assert (fitted.costs.parameters, fitted.costs.trainable_parameters) == (None, None)
     assert "wrong: parameters are not counted: RuntimeError: no such attribute" in caplog.text
 
 
@@ -134,7 +134,7 @@ def test_a_cell_notes_how_few_samples_it_scored_at_a_time_for_want_of_memory():
     assert scores[:, 0].tolist() == [*range(20)]
     assert costs.scoring_batch == 2, "16, 8 and 4 do not fit"
     split = make_splits(data._table, "table", repeats=1)[0]
-    _, costs = cells.fit_and_predict(Short(), data, split)
+    costs = cells.fit_and_predict(Short, None, Context(), data, split).costs
     assert (costs.scoring_batch, costs.micro_batch) == (2, None)
     _, costs = cells.score_all(ZeroShot(), data)
     assert costs.scoring_batch is None, "what an earlier cell noted is not this one's"

@@ -114,9 +114,9 @@ def test_cells_and_scores_run_under_them(monkeypatch, deterministic, expected):
     names = [f"prompt {number}" for number in range(10)]
     table = pd.DataFrame({"image": names, "prompt": names, "group": names, "generator": "g", "mos_quality": 1.0})
     split = make_splits(table, "table", repeats=1)[0]
-    method = Looks(context=Context(device="cuda:0", deterministic=deterministic))
-    cells.fit_and_predict(method, Samples(table, ["quality"]), split)
-    assert method.seen == [expected] * 3
-    method = Looks(context=Context(device="cuda:0", deterministic=deterministic))
+    context = Context(device="cuda:0", deterministic=deterministic)
+    fitted = cells.fit_and_predict(Looks, None, context, Samples(table, ["quality"]), split)
+    assert fitted.method.seen == [expected] * 3
+    method = Looks(context=context)
     cells.score_all(method, Samples(table, ["quality"]))
     assert method.seen == [expected] * 2

@@ -48,7 +48,9 @@ def test_split_rule_changes_the_key(plan_of):
 
 
 def test_selection_changes_the_key_only_of_methods_that_choose_an_epoch(plan_of):
+    assert plan_of("epochs").request.select == "refit"
     assert difference(plan_of("epochs"), plan_of("epochs", select="last")) == ["selection"]
+    assert difference(plan_of("epochs"), plan_of("epochs", select="validation")) == ["selection"]
     assert difference(plan_of("fails_sometimes"), plan_of("fails_sometimes", select="last")) == []
 
 
@@ -353,7 +355,8 @@ def test_the_epoch_method_gets_validation_only_when_the_selection_asks(plan_of, 
     from agiqa_bench.execution.runner import run
     from agiqa_bench.execution.store import Store
 
-    for select, expected in (("validation", "epochs 42 6"), ("last", "epochs 48 None"), ("test", "epochs 48 12")):
+    parts = {"validation": "epochs 42 6", "refit": "epochs 42 6", "last": "epochs 48 None", "test": "epochs 48 12"}
+    for select, expected in parts.items():
         log = tmp_path / f"{select}.log"
         monkeypatch.setenv("EXAMPLE_LOG", str(log))
         run(plan_of("epochs", select=select, repeats=1), Store(tmp_path / select), Silent())

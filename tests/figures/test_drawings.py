@@ -174,6 +174,19 @@ def test_critical_difference_refuses_what_it_cannot_place():
 # Curves
 
 
+def test_the_second_training_is_dashed_and_has_no_part_in_the_mean():
+    first = ((3.0, 2.0, 1.0), (3.5, 2.5, 1.5))
+    again = ((9.0, 8.0), (7.0,))
+    plain = curves([CurvesPanel("A", tuple(Curve(loss) for loss in first))]).axes[0]
+    both = curves(
+        [CurvesPanel("A", tuple(Curve(loss, refit=refit) for loss, refit in zip(first, again, strict=True)))]
+    ).axes[0]
+    assert len(both.collections) == len(plain.collections) + 1
+    dashed = [lines for lines in both.collections if lines.get_linestyle()[0][1] and len(lines.get_segments()) == 2]
+    (drawn,) = dashed
+    assert [len(segment) for segment in drawn.get_segments()] == [2, 1]
+
+
 def test_curves_draw_each_repeat_their_mean_and_the_chosen_epochs():
     repeats = (Curve((4.0, 2.0, 1.0), (0.1, 0.5, 0.4), (1,)), Curve((6.0, math.nan), (0.3, 0.7), (0, 1), starts=(1,)))
     axes = curves([CurvesPanel("A", repeats)]).axes[0]

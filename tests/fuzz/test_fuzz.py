@@ -373,6 +373,21 @@ def read_record_with(file: Path, change: Callable[[Any], Any]) -> None:
             read_run_with(file, seal(record))
 
 
+@TARGET
+@given(PLACES, VALUES)
+@example([0, 0], [3])
+def test_what_a_first_fit_has_left(places: list[int], value: Any) -> None:
+    from agiqa_bench.execution.records import first_fit_fault
+    from agiqa_bench.method import Context
+
+    record = changed({"chosen": {"model": [3, 5]}, "history": [{"loss": None}], "seconds": 1.0}, places, value)
+    if not first_fit_fault(record):
+        chosen = {name: (epoch, of) for name, (epoch, of) in record["chosen"].items()}
+        assert all(Context(chosen=chosen).epochs_of(name, 5) >= 1 for name in chosen)
+        assert all(entry | {"refit": 1.0} for entry in record["history"])
+        assert record["seconds"] >= 0
+
+
 # Weights
 
 

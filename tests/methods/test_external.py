@@ -16,6 +16,8 @@ from pydantic import ValidationError
 
 from agiqa_bench.contract import check_method
 from agiqa_bench.errors import ConfigError
+from agiqa_bench.evaluation.splits import Leakage, Split
+from agiqa_bench.execution.cell import fit_and_predict
 from agiqa_bench.execution.planning import make_plan
 from agiqa_bench.execution.request import build_request
 from agiqa_bench.external.command import CommandError
@@ -271,8 +273,7 @@ def trained(few: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: 
     [
         ("{input} {output} {train} {validation}", "validation", 20, "10"),
         ("", "validation", 20, "10"),
-        ("{input} {output} {train}", "validation", 30, "-"),
-        ("{input} {output} {train}", "test", 20, "-"),
+        ("{input} {output} {train}", "last", 20, "-"),
         ("{input} {output} {train} {validation}", "last", 20, "0"),
     ],
 )
@@ -283,6 +284,25 @@ def test_a_trained_command_learns_from_what_it_may(
     assert Path("log.txt").read_text() == f"{learnt} {held} 5\n"
     mean = np.concatenate([train.mos, validation.mos])[:learnt].mean(axis=0)
     np.testing.assert_allclose(scores, np.outer(test.rows, mean), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("command", "chooses"),
+    [("{input} {output} {train}", False), ("{input} {output} {train} {validation}", True), ("", True)],
+)
+@pytest.mark.parametrize("selection", ["refit", "validation", "test"])
+def test_a_command_without_validation_table_learns_from_everything(
+    few: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str, chooses: bool, selection: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("means.py").write_text(MEANS, encoding="utf-8")
+    config = ExternalTrained.Config(command=f"{sys.executable} means.py {command}".strip())
+    assert ExternalTrained.chooses_epoch(config) == chooses
+    split = Split(0, *(np.arange(*ends) for ends in ((0, 20), (20, 30), (30, 40))), Leakage(0.0, 0.0))
+    found = fit_and_predict(ExternalTrained, config, few.context(selection=selection, seed=5), few.samples(), split)
+    learnt = 20 if chooses and selection != "test" else 30
+    assert Path("log.txt").read_text() == f"{learnt} {10 if chooses else '-'} 5\n"
+    assert found.chosen == {}
 
 
 def test_lower_is_better_turns_scores_round(few: Any) -> None:

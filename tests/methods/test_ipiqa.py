@@ -94,8 +94,8 @@ def test_true_prompts_beat_shuffled_prompts_on_alignment(demo):
         shuffled = np.random.default_rng(repeat).permutation(demo.table["prompt"].to_numpy())
         found = []
         for samples in (demo.samples(), demo.samples(prompt=shuffled)):
-            method = IPIQA(IPIQA.Config(**QUICK | {"epochs": 3}), demo.context(targets, seed=repeat))
-            scores, _ = fit_and_predict(method, samples, split)
+            config, context = IPIQA.Config(**QUICK | {"epochs": 3}), demo.context(targets, seed=repeat)
+            scores = fit_and_predict(IPIQA, config, context, samples, split).scores
             found.append(srcc(scores[:, 1], samples.subset(split.test).mos[:, 1]))
         gains.append(found[0] - found[1])
     assert mean(gains) > 2 * stdev(gains) / sqrt(len(gains)), gains

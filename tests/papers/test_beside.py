@@ -14,6 +14,9 @@ from agiqa_bench.reporting.results import read_protocols, read_results
 from agiqa_bench.sealed import read_sealed, write_sealed
 
 OFFICIAL = {name: facts.annotations for table in published_tables() for name, facts in table.datasets.items()}
+SELECTION = (
+    "epoch chosen on a validation part, then refitted on training and validation part; published: on the test part"
+)
 ROWS = ["ipiqa", "niqe", "clipiqa", "dbcnn", "ipiqa[epochs=5]", "cnniqa", "ipiqa[Image2Prompt]", "clipscore"]
 
 
@@ -83,9 +86,11 @@ def test_published_measured_and_difference(results):
 def test_what_differs_is_named_by_row(results):
     table = with_runs(published_table("ipiqa-table1"), [results])[1]
     assert cells(table, "IP-IQA")["differs_in"] == "selection, repeats"
-    assert note(table, "IP-IQA (selection)").endswith("epoch chosen on a validation part; published: on the test part")
+    assert note(table, "IP-IQA (selection)").endswith(SELECTION)
     assert note(table, "IP-IQA (repeats)").endswith("3 repeats; published: 10 repeats")
     assert cells(table, "CLIPIQA")["differs_in"] == "not stated"
+    unknown = [line for line in table.notes if line.endswith("training and validation part; published: not stated")]
+    assert [line.partition(":")[0] for line in unknown] == ["DBCNN (selection)"], "no paper is known to refit"
     assert "the split, the number of repeats" in note(table, "NIQE, CNNIQA, CLIPIQA (not stated)")
     assert cells(table, "HyperNet")["differs_in"] == "not measured"
     assert note(table, "SISBLIM:") == "SISBLIM: skipped: no readable specification"
@@ -196,7 +201,7 @@ def test_the_demo_is_named_and_not_compared(stored):
         assert table.columns == alone.columns
         (refusal, differs) = [line for line in table.notes if line not in alone.notes]
         assert "is not compared: its data set is Demo, which nobody rated" in refusal
-        assert "epoch chosen on a validation part; published: on the test part" in differs
+        assert SELECTION in differs
         assert "weights: stand-ins (toy stand-in)" in differs
     assert published_beside(demo, "x-") == []
 

@@ -16,7 +16,7 @@ def test_one_run_per_data_set_under_the_protocol_of_the_project():
         "ceiq", "niqe", "dsiqa", "sisblim", "gmlf", "higrade", "dbcnn", "cnniqa", "clipiqa", "hypernet",
         "resnet50_scratch", "resnet50", "ipiqa[variant=official]",
     )  # fmt: skip
-    assert (one.split, one.select, one.repeats, one.targets) == ("grouped", "validation", 3, ())
+    assert (one.split, one.select, one.repeats, one.targets) == ("grouped", "refit", 3, ())
     assert one.output == Path("results/runs/agiqa1k")
 
 

@@ -149,8 +149,8 @@ def test_all_costs_in_one_table(results, stored_runs, tmp_path):
     )
     rows = list(csv.DictReader(costs_csv([results, other]).splitlines()))
     assert [(row["method"], row["dataset"], row["split"], row["select"], row["seed"]) for row in rows] == [
-        *((f"Method {number:02d}", "toy", "grouped", "validation", "0") for number in range(3)),
-        *((f"Method {number:02d}", "other", "grouped", "validation", "0") for number in range(2)),
+        *((f"Method {number:02d}", "toy", "grouped", "refit", "0") for number in range(3)),
+        *((f"Method {number:02d}", "other", "grouped", "refit", "0") for number in range(2)),
     ]
     for row, method in zip(rows, [*results.methods[:3], *other.methods], strict=True):
         if method.trainable:

@@ -8,6 +8,7 @@ import pytest
 
 from agiqa_bench.evaluation.metrics import evaluate, fit_logistic
 from agiqa_bench.execution.cell_result import CellResult
+from agiqa_bench.reporting.build import figures
 from agiqa_bench.reporting.build.figures import (
     curves_figure,
     error_gallery,
@@ -171,6 +172,22 @@ def test_curves_follow_stages_and_tell_targets_apart(method):
     assert found.caption.endswith("with other layers or settings: Good.")
     assert written.count("validation score") == 3
     assert curves_figure(results(method("blind", [])), "") is None
+
+
+def test_a_second_training_is_drawn_stage_by_stage_and_says_so(method):
+    first = [epoch(1, 3.0, stage=1.0), epoch(2, 2.0, stage=1.0), epoch(3, 2.5, stage=1.0), epoch(1, 1.0, stage=2.0)]
+    again = [epoch(1, 2.9, refit=1.0), epoch(2, 1.9, refit=1.0), epoch(1, 0.9, refit=1.0)]
+    curve = figures._curve([*first, *again])
+    assert curve.loss == (3.0, 2.0, 2.5, 1.0)
+    assert curve.starts == (3,)
+    np.testing.assert_array_equal(curve.refit, [2.9, 1.9, np.nan, 0.9])
+    found = curves_figure(results(method("good", history=[*first, *again]), select="refit"), "x-")
+    assert (
+        "second training, on training and validation part, up to the epoch that the first has chosen" in found.caption
+    )
+    assert found.alt == "Training loss and validation score per epoch of 1 training, over at most 4 epochs."
+    alone = curves_figure(results(method("poor", history=first)), "x-")
+    assert "second training" not in alone.caption
 
 
 def test_mos_are_counted_by_family(method, samples):

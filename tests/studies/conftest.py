@@ -39,7 +39,7 @@ def _method(label: str, values: Sequence[float | None], kind: str) -> MethodResu
         method.keys[repeat] = f"{label}-{repeat}"
         if value is not None:
             metrics = {"quality": {"srcc": value, "undefined": {}}}
-            method.cells[repeat] = CellResult({"metrics": metrics}, Path())
+            method.cells[repeat] = CellResult({"metrics": metrics, "chosen": {"model": [1, 1]}}, Path())
     return method
 
 

@@ -29,7 +29,7 @@ def corrected(values, n_test, n_train):
 
 
 def test_a_selection_is_paired_by_repeats_on_the_same_test_images(make_study):
-    found = by_change(effects(make_study({"one": ONE}), "quality"), "one")["test-validation-grouped"].difference
+    found = by_change(effects(make_study({"one": ONE}), "quality"), "one")["test-refit-grouped"].difference
     differences = np.subtract(ONE[2], ONE[0])  # .03 .04 .01 .03
     assert found.mean == pytest.approx(0.0275)
     error = math.sqrt(corrected(differences, 20, 80))
@@ -41,7 +41,7 @@ def test_a_selection_is_paired_by_repeats_on_the_same_test_images(make_study):
 
 
 def test_two_splits_are_not_paired_and_each_mean_has_its_own_corrected_variance(make_study):
-    found = by_change(effects(make_study({"one": ONE}), "quality"), "one")["split-validation"].difference
+    found = by_change(effects(make_study({"one": ONE}), "quality"), "one")["split-refit"].difference
     after, before = corrected(ONE[3], 22, 78), corrected(ONE[0], 20, 80)
     df = (after + before) ** 2 / (after**2 / 3 + before**2 / 3)
     half = stats.t.ppf(0.975, df) * math.sqrt(after + before)
@@ -55,9 +55,9 @@ def test_two_splits_are_not_paired_and_each_mean_has_its_own_corrected_variance(
     [
         ("split-last", 4, 1),
         ("split-test", 5, 2),
-        ("test-validation-image", 5, 3),
-        ("last-validation-grouped", 1, 0),
-        ("last-validation-image", 4, 3),
+        ("test-refit-image", 5, 3),
+        ("last-refit-grouped", 1, 0),
+        ("last-refit-image", 4, 3),
         ("test-last-grouped", 2, 1),
         ("test-last-image", 5, 4),
         ("both", 5, 0),
@@ -72,7 +72,7 @@ def test_every_change_goes_from_the_one_protocol_to_the_other(make_study, key, a
 def test_what_chooses_no_epoch_is_listed_once(make_study):
     same = [ONE[0]] * 3 + [ONE[3]] * 3
     found = effects(make_study({"one": ONE, "plain": same}, {"plain": "plain"}), "quality")
-    assert list(by_change(found, "plain")) == ["split-validation"]
+    assert list(by_change(found, "plain")) == ["split-refit"]
 
 
 def test_the_mean_is_that_of_each_repeat_over_complete_methods_that_see_pixels(make_study):
@@ -81,7 +81,7 @@ def test_the_mean_is_that_of_each_repeat_over_complete_methods_that_see_pixels(m
     found = by_change(effects(study, "quality"), "")
     assert {effect.methods for effect in found.values()} == {("one", "other")}
     mean = np.mean([ONE, OTHER], axis=0)
-    difference = found["test-validation-image"].difference
+    difference = found["test-refit-image"].difference
     assert difference.mean == pytest.approx(np.mean(mean[5] - mean[3]))
     assert difference.high - difference.mean == pytest.approx(
         stats.t.ppf(0.975, 3) * math.sqrt(corrected(mean[5] - mean[3], 22, 78))
@@ -111,8 +111,8 @@ def test_what_cannot_be_negative_has_its_size_and_no_test(make_study):
 
 def test_without_two_values_there_is_no_test(make_study):
     found = by_change(effects(make_study({"one": [[0.5]] * 3 + [[None]] * 3}), "quality"), "one")
-    assert found["test-validation-grouped"].difference.mean == 0
-    assert found["split-validation"].difference.mean is None
+    assert found["test-refit-grouped"].difference.mean == 0
+    assert found["split-refit"].difference.mean is None
     assert all(effect.p_adjusted is None for effect in found.values())
 
 
@@ -121,7 +121,7 @@ def test_a_protocol_that_was_not_begun_has_no_changes(make_study):
     for protocol in [protocol for protocol in study.by_protocol if protocol.split == "image"]:
         del study.by_protocol[protocol]
     assert {effect.change.key for effect in effects(study, "quality")} == {
-        "test-validation-grouped",
-        "last-validation-grouped",
+        "test-refit-grouped",
+        "last-refit-grouped",
         "test-last-grouped",
     }

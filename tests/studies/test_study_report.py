@@ -30,7 +30,7 @@ def test_the_first_table_has_the_mean_of_each_protocol_under_its_split_and_leak(
     assert [column.over[0] for column in table.columns] == ["Grouped split, 0% leaked"] * 3 + [
         "Image split, 75% leaked"
     ] * 3
-    assert [column.title for column in table.columns] == ["validation", "last epoch", "test (optimistic)"] * 2
+    assert [column.title for column in table.columns] == ["validation, refit", "last epoch", "test (optimistic)"] * 2
     assert [row.key for row in table.rows] == ["plain", "blind", "high", "low"]
     assert [cell.value for cell in table.rows[2].cells] == pytest.approx([np.mean(values) for values in HIGH])
     assert [cell.std for cell in table.rows[3].cells] == pytest.approx([np.std(values, ddof=1) for values in LOW])
@@ -41,8 +41,8 @@ def test_the_first_table_has_the_mean_of_each_protocol_under_its_split_and_leak(
 def test_where_nothing_chooses_an_epoch_there_is_one_column_per_split(make_study):
     table = srcc_table(make_study({"plain": PLAIN}, {"plain": "plain"}), "quality")
     assert [(column.key, column.title) for column in table.columns] == [
-        ("grouped_validation", "SRCC"),
-        ("image_validation", "SRCC"),
+        ("grouped_refit", "SRCC"),
+        ("image_refit", "SRCC"),
     ]
 
 
@@ -187,7 +187,7 @@ def test_the_csv_files_hold_every_number(study, tmp_path):
     assert len(differences) == len(tidy_effects(study).rows) == 2 * 10 + 2 + 10
     row = next(r for r in differences if (r["method"], r["change"]) == ("high", "both"))
     assert (row["from_split"], row["from_select"], row["to_split"], row["to_select"], row["paired"]) == (
-        "grouped", "validation", "image", "test", "no",
+        "grouped", "refit", "image", "test", "no",
     )  # fmt: skip
     assert float(row["points_mean"]) == pytest.approx(100 * (np.mean(HIGH[5]) - np.mean(HIGH[0])))
     figures = [block for block in study_report(study).blocks() if isinstance(block, Figure)]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -275,3 +276,26 @@ def test_batch_norm_over_a_single_value_is_told_in_one_line(tiny) -> None:
     learner.loss = lambda positions, epoch, shared: norm(torch.ones(len(positions), 3)).sum()
     with pytest.raises(TrainingError, match=r"batch norm cannot learn from so few values: take a larger --batch-size"):
         train(learner, 4, Recipe(1, 1, 0.05), Context(), validate=False)
+
+
+def test_a_second_fit_ends_behind_the_chosen_epoch_of_the_same_schedule(tiny) -> None:
+    recipe = Recipe(5, 4, 0.05, "sgd", schedule="cosine", warm_up_epochs=1, patience=1)
+    told: list[tuple[str, int, int]] = []
+    context = Context(seed=7, kept=lambda *what: told.append(what))
+    train(tiny(10, values=[0.1, 0.2, 0.3, 0.2]), 10, recipe, context, validate=True)
+    second = tiny(12, dropout=0.3)
+    history = train(second, 12, recipe, replace(context, chosen={"model": (3, 5)}), validate=False)
+    assert told == [("model", 3, 5), ("model", 3, 5)]
+    whole = tiny(12, dropout=0.3)
+    assert train(whole, 12, recipe, Context(seed=7), validate=False)[:3] == history
+    assert len(whole.seen) == 5
+    assert second.seen == whole.seen[:3]
+    by_itself = tiny(12, dropout=0.3)
+    train(by_itself, 12, replace(recipe, schedule="constant"), replace(context, chosen={"x": (1, 5)}), validate=False)
+    assert len(by_itself.seen) == 5
+    assert len(told) == 2, "a training that nothing was chosen of tells nothing"
+
+
+@pytest.mark.parametrize(("epochs", "expected"), [(67, 40), (50, 30), (1, 1)])
+def test_a_schedule_in_steps_keeps_its_share_of_epochs(epochs: int, expected: int) -> None:
+    assert Context(chosen={"model": (40, 67)}).epochs_of("model", epochs) == expected

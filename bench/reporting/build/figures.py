@@ -216,6 +216,11 @@ def _curves_caption(panels: Sequence[CurvesPanel], where: str) -> str:
         said.append(
             f"Dotted: where the next stage of training begins, with other layers or settings: {', '.join(staged)}."
         )
+    if any(curve.refit for _, curve in curves):
+        said.append(
+            "Thin and dashed: the loss of the second training, on training and validation part, up to the epoch that "
+            "the first has chosen."
+        )
     return " ".join(said)
 
 
@@ -244,13 +249,30 @@ def _curve_panels(results: RunResults, method: MethodResults) -> list[CurvesPane
 def _curve(entries: Sequence[Mapping[str, float | None]]) -> Curve:
     from agiqa_bench.figures.curves import Curve
 
-    validated = any("validation" in entry for entry in entries)
+    first = [entry for entry in entries if not entry.get("refit")]
+    validated = any("validation" in entry for entry in first)
+    starts = _stages(first)
     return Curve(
-        loss=tuple(_number(entry["loss"]) for entry in entries),
-        validation=tuple(_number(entry.get("validation")) for entry in entries) if validated else (),
-        chosen=tuple(place for place, entry in enumerate(entries) if entry.get("chosen") == 1),
-        starts=tuple(place for place in range(1, len(entries)) if entries[place]["epoch"] == 1),
+        loss=tuple(_number(entry["loss"]) for entry in first),
+        validation=tuple(_number(entry.get("validation")) for entry in first) if validated else (),
+        chosen=tuple(place for place, entry in enumerate(first) if entry.get("chosen") == 1),
+        starts=starts[1:],
+        refit=_aligned([entry for entry in entries if entry.get("refit")], starts),
     )
+
+
+def _stages(entries: Sequence[Mapping[str, float | None]]) -> tuple[int, ...]:
+    """Positions of the epochs with which a stage of a training begins, the first one included."""
+    return tuple(place for place, entry in enumerate(entries) if place == 0 or entry["epoch"] == 1)
+
+
+def _aligned(entries: Sequence[Mapping[str, float | None]], starts: Sequence[int]) -> tuple[float, ...]:
+    """Losses of a second training, each stage from where that of the first begins; NaN where it has no epoch."""
+    places: dict[int, float] = {}
+    own = _stages(entries)
+    for start, begin, end in zip(starts, own, (*own[1:], len(entries)), strict=False):
+        places |= {start + place: _number(entries[begin + place]["loss"]) for place in range(end - begin)}
+    return tuple(places.get(place, math.nan) for place in range(max(places, default=-1) + 1))
 
 
 def error_gallery(

@@ -44,11 +44,15 @@ def facts(results: RunResults) -> Facts:
         ("Data set", results.title),
         ("Design", design(results)),
         ("Images to learn from, to test", f"{fit}, {test}"),
-        ("Epoch chosen by", str(protocol["select"]) if choosing else "no method chooses an epoch"),
+        ("Epoch chosen by", _chosen_by(protocol["select"]) if choosing else "no method chooses an epoch"),
         ("Test images whose prompt is in the training part", f"{protocol['leaked_prompts']:.0%}"),
         ("Test images whose generator is in the training part", f"{protocol['leaked_generators']:.0%}"),
         ("Seed", str(protocol["seed"])),
     )
+
+
+def _chosen_by(select: str) -> str:
+    return "validation, then refit on training and validation part" if select == "refit" else select
 
 
 def _range(numbers: list[int]) -> str:
@@ -106,9 +110,7 @@ def notes(results: RunResults) -> tuple[str, ...]:
         if any(len(method.cells) > 1 for method in methods):
             found.append("± is the spread over the generators that were left out")
         found.append("the prompts of a generator that was left out are known from the others")
-    choosing = [method.display for method in methods if method.selects_epoch]
-    if choosing and protocol["select"] != "test":
-        found.append(f"epoch chosen by --select {protocol['select']}: {', '.join(choosing)}")
+    found += [*_selection(results), *not_refitted(results)]
     for preset in dict.fromkeys(method.preset for method in methods if method.preset):
         names = [method.display for method in methods if method.preset == preset]
         found.append(f"with the settings of the {preset} preset, not those of the paper: {', '.join(names)}")
@@ -129,6 +131,34 @@ def notes(results: RunResults) -> tuple[str, ...]:
             who = "other shards have them, or this one goes on; 'agiqa-bench merge' joins shards in several folders"
         found.append(f"not finished yet, {who}: {', '.join(waiting)}")
     return tuple(found)
+
+
+def not_refitted(results: RunResults) -> tuple[str, ...]:
+    """Which methods should have been fitted anew and could not; empty if none, or if nothing is fitted anew."""
+    once = [method.display for method in _choosing(results) if not method.is_refitted]
+    if results.protocol["select"] != "refit" or not once:
+        return ()
+    return (
+        "tells no epoch that it chose, so it was not trained anew and has learnt from the training part alone, as "
+        f"under --select validation: {', '.join(once)}",
+    )
+
+
+def _choosing(results: RunResults) -> list[MethodResults]:
+    return [method for method in results.methods if method.cells and method.selects_epoch]
+
+
+def _selection(results: RunResults) -> list[str]:
+    """How the epoch was chosen by those that choose one, and from what they have learnt; of `test` a warning tells."""
+    select = results.protocol["select"]
+    names = [method.display for method in _choosing(results) if select != "refit" or method.is_refitted]
+    how = {
+        "refit": "epoch chosen on the validation part, then trained anew for as many epochs on training and "
+        "validation part (--select refit)",
+        "validation": "epoch chosen by --select validation, and learnt from the training part alone, where methods "
+        "that choose none learn from the validation part too",
+    }.get(select, f"epoch chosen by --select {select}")
+    return [f"{how}: {', '.join(names)}"] if names and select != "test" else []
 
 
 def apart(all_results: Sequence[RunResults]) -> tuple[str, ...]:
