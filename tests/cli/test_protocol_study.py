@@ -93,7 +93,7 @@ def test_an_ordinary_run_is_not_taken_for_a_study(command, rated_table, example_
     files = sorted(tmp_path.joinpath("run").rglob("*"))
     shown = command("protocol-study", "--report-only", "--output", tmp_path / "run")
     assert shown.returncode == 2
-    assert "holds a run, not a study: results under grouped/validation alone" in shown.stderr
+    assert "holds a run, not a study: results under grouped/refit alone" in shown.stderr
     assert sorted(tmp_path.joinpath("run").rglob("*")) == files
 
 

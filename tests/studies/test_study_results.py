@@ -112,7 +112,7 @@ def test_settings_are_never_mixed_over_the_protocols(finish):
     assert study.method(PROTOCOLS[1], "epochs").cells
     ((name, why),) = study.unlike
     assert name == "Epochs"
-    assert why.startswith("under grouped/validation it ran with other batch size than under the rest")
+    assert why.startswith("under grouped/refit it ran with other batch size than under the rest")
     assert f"left out: {name}, {why}" in study_report(study).chapters[0].notes
 
     call(plan_study(request)[DEFAULT])
@@ -129,5 +129,5 @@ def test_of_as_many_protocols_with_one_setting_as_with_another_the_latest_count(
     assert study.method(PROTOCOLS[0], "Method 00") is None
     assert study.method(PROTOCOLS[3], "Method 00").cells
     assert [why.split(";")[0] for _, why in study.unlike] == [
-        "under grouped/validation it ran with other settings (rate) than under the rest"
+        "under grouped/refit it ran with other settings (rate) than under the rest"
     ]
