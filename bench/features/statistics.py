@@ -8,6 +8,7 @@ are searched among 0.2, 0.201 ... 10, and an image is halved as by `imresize(ima
 from __future__ import annotations
 
 from functools import cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -113,7 +114,7 @@ def halve(image: Array) -> Array:
     return correlate_columns(narrow, taps, mode="reflect", origin=-1)[::2]
 
 
-def correlate_columns(values: Array, taps: Array, mode: str, origin: int = 0) -> Array:
+def correlate_columns(values: Array, taps: Array, mode: Literal["reflect", "constant"], origin: int = 0) -> Array:
     """Correlate along the columns as scipy's `correlate1d` does, for rows of 512 numbers in half the time.
 
     Rows whose length is a power of two (512 or 1,024 pixels) begin in the same few places of the processor's cache, and
