@@ -130,7 +130,8 @@ class Method(ABC):
         summary: One line for `methods list`.
         targets: Kinds of rating it predicts, of "quality", "alignment", "authenticity"; ("*",) means any.
         uses_images: False if it never looks at a pixel.
-        uses_prompt: True if the prompt is an input.
+        uses_prompt: True if the prompt is an input; where an image has none such a method is skipped.
+        prompt_optional: True if it scores images without a prompt too, and is not skipped: it is given an empty text.
         trainable: False for a zero-shot method: `fit` does nothing, a score depends on its own sample alone, and the
             harness scores each image once for all repeats.
         selects_epoch: True if `fit` uses validation samples to choose an epoch. Under the default selection, `refit`, a
@@ -160,6 +161,7 @@ class Method(ABC):
     targets: ClassVar[tuple[str, ...]] = ("quality",)
     uses_images: ClassVar[bool] = True
     uses_prompt: ClassVar[bool] = False
+    prompt_optional: ClassVar[bool] = False
     trainable: ClassVar[bool] = True
     selects_epoch: ClassVar[bool] = False
     diagnostic: ClassVar[bool] = False

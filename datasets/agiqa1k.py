@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class AGIQA1K(PublishedDataset):
     """AGIQA-1K, read from `AIGC_MOS_Zscore.xlsx`; the raw-score file `AIGC_all.csv` is only looked at for its fault.
 
-    Prompts are comma-separated keywords (object, action, place, style). A group is one (object, action) label.
+    Prompts are comma-separated keywords (object, action, place, style). A group is one (object, action) label, whose
+    images are the candidates of the SRCC in prompt: 361 of the 720 prompts have one image, 358 have two.
     """
 
     name = "agiqa1k"
@@ -54,6 +55,7 @@ class AGIQA1K(PublishedDataset):
     image_folder = "file"
     rows = 1080
     image_size = (512, 512)
+    candidates = "group"
     unlisted = ("dreamStudio_8_5_0_0.jpg",)
     generator_titles = {"deepai": "Stable Diffusion v2 (DeepAI)", "dreamStudio": "Stable Inpainting v1 (DreamStudio)"}  # noqa: RUF012
 

@@ -28,10 +28,11 @@ class TableDataset(Dataset):
 
     Columns, in any order and letter case: `image` (path, absolute or relative to `--data-root` or the table's
     folder), `prompt`, and `mos` (taken as quality) or any number of `mos_<target>`. Optional: `group` (rows that must
-    not be split over training and test; where it is blank the prompt) and `generator` (where it is blank "unknown").
-    Others are ignored. A column of a Parquet table may state the range of its MOS in its metadata `mos_range` (`1,5`).
-    An image may have several rows, one per rating. A table is its user's own file: image paths may leave its folder,
-    and are only ever read.
+    not be split over training and test; where it is blank the prompt, however it is spelt: see
+    `agiqa_bench.evaluation.splits.normalised`) and `generator` (where it is blank "unknown"). Others are ignored. A
+    column of a Parquet table may state the range of its MOS in its metadata `mos_range` (`1,5`). An image may have
+    several rows, one per rating. A table is its user's own file: image paths may leave its folder, and are only ever
+    read.
     """
 
     name = "table"
@@ -123,6 +124,8 @@ def _interpret(raw: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, dict[str, s
     """The table under the contract of `Dataset.read` (without `path`), and the column of each target."""
     import pandas as pd
 
+    from agiqa_bench.evaluation.splits import normalised
+
     refuse_duplicates([str(name) for name in raw.columns], path)
     raw = raw.rename(columns={name: str(name).strip().lower() for name in raw.columns}).reset_index(drop=True)
     there = ", ".join(name for name in raw.columns if name) or "none"
@@ -151,8 +154,9 @@ def _interpret(raw: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, dict[str, s
         raise DataError(f"table {path}: data row {int((image == '').to_numpy().argmax()) + 1} names no image")
     prompt = as_text(raw["prompt"])
     table = pd.DataFrame({"image": image, "prompt": prompt})
-    # Without a prompt nothing ties images together: each stands for itself.
-    alone = prompt.where(prompt != "", image)
+    # One name for all spellings, whatever the order of the rows. Without a prompt each image stands for itself.
+    spelling = {normalised(text): text for text in sorted(set(prompt), reverse=True)}
+    alone = prompt.map(lambda text: spelling[normalised(text)]).where(prompt != "", image)
     group, generator = (
         as_text(raw[column]) if column in raw.columns else pd.Series("", index=raw.index)
         for column in ("group", "generator")

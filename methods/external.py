@@ -101,6 +101,7 @@ class _CommandMethod(Method):
     """What both kinds share: each is skipped without a command, and named after it."""
 
     uses_prompt = True
+    prompt_optional = True  # whether the command looks at prompts is its own affair
     groups = ("external",)
     example: ClassVar[str]
 

@@ -133,7 +133,7 @@ def print_description(about: Description, console: Console) -> None:
         _print_target(summary, console)
     console.print("\n[bold]Faults[/]" if about.faults else "\nno fault was found in the files")
     for fault in about.faults:
-        mark = "[cyan]known[/]" if fault.known else "[red]this copy[/]"
+        mark = "[yellow]warning[/]" if fault.warning else "[cyan]known[/]" if fault.known else "[red]this copy[/]"
         console.print(f"  {mark} {fault.code}: {_plain(fault.message)}")
     # What is there to be copied is not wrapped.
     console.print(f"\nlicence: {_plain(about.licence)}\nannotations: sha256 {about.fingerprint}", soft_wrap=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from agiqa_bench.execution.selection import ALL, family_names
 from agiqa_bench.harmless import one_line
 from agiqa_bench.registry import method_registry
-from agiqa_bench.reporting.digits import counted
+from agiqa_bench.reporting.digits import counted, share_text, shared_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,9 +31,13 @@ def show_plan(plan: Plan, folder: Path, console: Console) -> None:
     synthetic = " · synthetic, rated by a simulated panel" if dataset.synthetic else ""
     rows, groups = len(dataset.samples), dataset.samples["group"].nunique()
     console.print(Text(f"{one_line(dataset.title)}: {rows} rows, {groups} groups{synthetic}"))
+    begin = f"{counted(len(plan.splits), 'split')}, {plan.rule}: "
+    for line in leakage_lines(plan):
+        console.print(Text(begin + line), soft_wrap=True)
+        begin = " " * len(begin)
     for fault in dataset.faults:
-        console.print(Text(f"  note: {one_line(fault.message)}", style="dim"), soft_wrap=True)
-    console.print(Text(f"{counted(len(plan.splits), 'split')}, {plan.rule}: {_leakage(plan)}"))
+        mark, style = ("warning", "yellow") if fault.warning else ("note", "dim")
+        console.print(Text(f"  {mark}: {one_line(fault.message)}", style=style), soft_wrap=True)
     if len(dataset.parts) > 1:
         for line in _roles(plan):
             console.print(Text(f"  {line}"), soft_wrap=True)
@@ -66,15 +70,15 @@ def _shard(plan: Plan) -> str:
     ) + (f"; {skipped} are of methods that are skipped here" if skipped else "")
 
 
-def _leakage(plan: Plan) -> str:
+def leakage_lines(plan: Plan) -> list[str]:
     """What the test part shares with the training part, in words."""
-    prompts = f"{plan.protocol['leaked_prompts']:.0%} of the test images"
     if len(plan.dataset.parts) == 1:
-        return f"{prompts} have their prompt group in the training part"
-    generators = f"{plan.protocol['leaked_generators']:.0%} a generator"
+        return shared_lines(plan.protocol["leaked_prompts"], plan.protocol["leaked_groups"])
+    prompts = f"{share_text(plan.protocol['leaked_prompts'])} of the test images"
+    generators = f"{share_text(plan.protocol['leaked_generators'])} a generator"
     shared = plan.protocol["shared_images"]
     same = f"; {shared:.1%} are themselves images of the training part" if shared else ""
-    return f"{prompts} have a prompt, and {generators}, that the training part of the other data set has too{same}"
+    return [f"{prompts} have a prompt, and {generators}, that the training part of the other data set has too{same}"]
 
 
 def _roles(plan: Plan) -> list[str]:

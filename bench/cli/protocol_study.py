@@ -279,13 +279,19 @@ def _show_plan(
     from rich.table import Table
     from rich.text import Text
 
+    from agiqa_bench.cli.plan import leakage_lines
+    from agiqa_bench.harmless import one_line
+
     first = next(iter(plans.values()))
     dataset = first.dataset
     synthetic = " · synthetic, rated by a simulated panel" if dataset.synthetic else ""
     console.print(Text(f"{dataset.title}: {len(dataset.samples)} rows{synthetic}"))
     for split, plan in {protocol.split: plan for protocol, plan in plans.items()}.items():
-        leak = f"{plan.protocol['leaked_prompts']:.1%} of the test images have their prompt group in the training part"
-        console.print(Text(f"{len(plan.splits)} splits, {split}: {leak}"))
+        for line in leakage_lines(plan):
+            console.print(Text(f"{len(plan.splits)} splits, {split}: {line}"))
+    for fault in dataset.faults:
+        if fault.warning:
+            console.print(Text(f"  warning: {one_line(fault.message)}", style="yellow"), soft_wrap=True)
     running = [method for method in first.methods if method.skip is None]
     if running:
         grid = Table(title=f"Cells to compute · {first.device} · {folder}", title_style="bold", title_justify="left")

@@ -60,6 +60,7 @@ def export(
         test_share=None if rule == "generator" else TEST_SHARE,
         validation_share=VALIDATION_SHARE,
     )
+    _print_shared(data, splits)
     typer.echo(one_line(f"wrote {len(splits)} {rule} splits of {data.name} to {output}"))
 
 
@@ -102,16 +103,32 @@ def _print_splits(data: Dataset, rule: SplitRule, splits: Sequence[Split]) -> No
     groups = data.samples["group"]
     table = Table(title=f"{data.name}: {rule} splits, images (groups)", caption=RULES[rule], box=box.SIMPLE_HEAD)
     table.add_column("held out" if rule == "generator" else "repeat")
-    for title in ("train", "validation", "test", "leak\ngroup", "leak\ngenerator"):
+    for title in ("train", "validation", "test", "leak\nprompt", "leak\ngroup", "leak\ngenerator"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("digest", no_wrap=True)
     for split in splits:
         sizes = [
             f"{len(part):,} ({groups.iloc[part].nunique():,})" for part in (split.train, split.validation, split.test)
         ]
-        leaks = [f"{100 * share:.1f} %" for share in (split.leakage.group, split.leakage.generator)]
+        leakage = split.leakage
+        leaks = [f"{100 * share:.1f} %" for share in (leakage.prompt, leakage.group, leakage.generator)]
         name = f"{split.repeat} {split.held_out}".rstrip()
         table.add_row(name, *sizes, *leaks, split.digest[:8])
     wide_console().print(table)
-    typer.echo("leak: share of test images whose group (prompt) or generator is also in train or validation")
+    typer.echo("leak: share of test images whose prompt, group or generator is also in train or validation")
+    _print_shared(data, splits)
     typer.echo(f"digest of all splits: {splits_digest(splits)}")
+
+
+def _print_shared(data: Dataset, splits: Sequence[Split]) -> None:
+    """Say what the test parts share with the training parts, and what of the data set can be the reason."""
+    from statistics import fmean
+
+    from agiqa_bench.reporting.digits import shared_lines
+
+    leaks = [split.leakage for split in splits]
+    for line in shared_lines(fmean(leak.prompt for leak in leaks), fmean(leak.group for leak in leaks)):
+        typer.echo(line)
+    for fault in data.faults:
+        if fault.warning:
+            typer.echo(one_line(f"warning: {fault.message}"))

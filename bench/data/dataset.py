@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 ANY_TARGET = "*"
 """In place of a target's name: every target."""
+
+_SHOWN = 60
+"""How many characters of a prompt a message shows."""
 
 TargetName = str
 """A kind of rating: "quality", "alignment" or "authenticity"; a table data set may bring others."""
@@ -100,11 +104,13 @@ class Fault:
         message: One line: what, which rows or files, and what the loader does about it.
         known: True for a fault of the official release that is documented here, or for what a data set of this kind
             may have (a table several ratings of one image); False for one of this copy.
+        warning: True for what is no fault of a file and can take the meaning from results: it stands above them.
     """
 
     code: str
     message: str
     known: bool = False
+    warning: bool = False
 
 
 class Dataset(ABC):
@@ -121,6 +127,8 @@ class Dataset(ABC):
         sources: Where `datasets download` fetches it from.
         synthetic: True if no person ever rated it; said wherever its results are shown.
         preset: Which preset methods use on it by default: `paper` on real data, `quick` on the demo.
+        candidates: What images that compete with each other have in common, for the SRCC in prompt: the `prompt`, or
+            the `group` where groups are labels that several prompts share and hardly any two images have one prompt.
     """
 
     name: str
@@ -132,6 +140,7 @@ class Dataset(ABC):
     summary: ClassVar[str] = ""
     synthetic: bool = False
     preset: Literal["paper", "quick"] = "paper"
+    candidates: Literal["prompt", "group"] = "prompt"
 
     def __init__(self, root: Path | None = None, *, annotations_only: bool = False) -> None:
         """Remember where the files are.
@@ -166,7 +175,8 @@ class Dataset(ABC):
         check_samples(table, self.targets, self.name)
         if len(self.parts) == 1:  # those of a joined one have been checked, each on a scale of its own
             _check_ranges(table, self.targets, self.name)
-        return table, faults
+        # Of joined data sets each part has told its own; a prompt that both have stands in a group of each.
+        return table, faults if len(self.parts) > 1 else (*faults, *prompt_faults(table))
 
     @property
     def samples(self) -> pd.DataFrame:
@@ -175,7 +185,7 @@ class Dataset(ABC):
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """The faults that were met while reading."""
+        """The faults that were met while reading, and the warnings of `prompt_faults`."""
         return self._read[1]
 
     @property
@@ -301,3 +311,71 @@ def _check_ranges(table: pd.DataFrame, targets: tuple[Target, ...], name: str) -
                 f"data set '{name}': {len(outside)} MOS of '{target.name}' lie outside of its stated range, {low:g} to "
                 f"{high:g} (first: row {row}, {table['image'].iloc[row]}: {mos.iloc[row]:g}); mend them or the range"
             )
+
+
+def prompt_faults(table: pd.DataFrame) -> tuple[Fault, ...]:
+    """What can put images of one prompt on both sides of a split, or hides that it does: a warning for each kind.
+
+    Prompts that are blank; that are written in several ways but are one (`agiqa_bench.evaluation.splits.normalised`);
+    that stand in several groups; and those in several groups that differ in punctuation alone, which count as several.
+
+    Args:
+        table: See `Dataset.read`.
+    """
+    from agiqa_bench.evaluation.splits import column, normalised
+
+    spellings: dict[str, dict[str, None]] = {}
+    groups: dict[str, set[str]] = {}
+    blank = []
+    for row, (prompt, group) in enumerate(zip(column(table, "prompt"), column(table, "group"), strict=True)):
+        if key := normalised(prompt):
+            spellings.setdefault(key, {})[prompt] = None
+            groups.setdefault(key, set()).add(group)
+        else:
+            blank.append(row)
+
+    def shown(key: str) -> str:
+        return _quoted(next(iter(spellings[key])))
+
+    found: dict[str, str] = {}
+    if blank:
+        found["blank-prompt"] = (
+            f"{len(blank)} of {len(table)} rows have no prompt (first: data row {blank[0] + 1}, "
+            f"{table['image'].iloc[blank[0]]}): which images share one is unknown, so a split can put them on both "
+            "sides; fill them in"
+        )
+    if divided := [key for key in spellings if len(groups[key]) > 1]:
+        found["divided-prompt"] = (
+            f"{len(divided)} prompt(s) stand in several groups (first: {shown(divided[0])} in "
+            f"{len(groups[divided[0]])}), so a grouped split can put the images of one prompt on both sides; give all "
+            "rows of a prompt one group (a table without the column 'group' takes the prompt)"
+        )
+    if several := [key for key in spellings if len(spellings[key]) > 1]:
+        one, other, *_ = spellings[several[0]]
+        found["prompt-spelling"] = (
+            f"{len(several)} prompt(s) are written in several ways that differ in letter case, spaces or Unicode form "
+            f"alone (first: {_quoted(one)} and {_quoted(other)}): each counts as one prompt"
+        )
+    by_words: dict[str, list[str]] = {}
+    for key in spellings:
+        by_words.setdefault(_without_punctuation(key), []).append(key)
+    alike = [keys for keys in by_words.values() if len(set().union(*(groups[key] for key in keys))) > 1 < len(keys)]
+    if alike:
+        found["prompt-punctuation"] = (
+            f"{sum(map(len, alike))} prompts differ from another in punctuation alone (first: {shown(alike[0][0])} "
+            f"and {shown(alike[0][1])}) and count as different ones, so a split can put them on both sides; write "
+            "them alike if they are one"
+        )
+    return tuple(Fault(code, message, warning=True) for code, message in found.items())
+
+
+def _quoted(prompt: str) -> str:
+    return f"'{prompt}'" if len(prompt) <= _SHOWN else f"'{prompt[:_SHOWN]}...'"
+
+
+def _without_punctuation(text: str) -> str:
+    """A prompt by its words; signs such as + and emoji stay, and so does a prompt that is nothing but punctuation."""
+    if text.replace(" ", "").isalnum():
+        return text
+    words = "".join(" " if unicodedata.category(letter).startswith("P") else letter for letter in text).split()
+    return " ".join(words) or text

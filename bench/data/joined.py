@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +55,7 @@ class JoinedDataset(Dataset):
         self.sources = (*train.sources, *test.sources)
         self.synthetic = train.synthetic or test.synthetic
         self.preset = "quick" if train.preset == test.preset == "quick" else "paper"
+        self.candidates = test.candidates
 
     @property
     def parts(self) -> tuple[Dataset, ...]:
@@ -86,9 +88,7 @@ class JoinedDataset(Dataset):
             table["group"] = f"{part.name}: " + table["group"].astype(str)
             tables.append(table)
         faults = tuple(
-            Fault(fault.code, f"{part.title}: {fault.message}", fault.known)
-            for part in self.parts
-            for fault in part.faults
+            replace(fault, message=f"{part.title}: {fault.message}") for part in self.parts for fault in part.faults
         )
         return pd.concat(tables, ignore_index=True), faults
 

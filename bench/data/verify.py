@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from agiqa_bench.data.dataset import Dataset
+from agiqa_bench.data.dataset import Dataset, prompt_faults
 from agiqa_bench.data.layout import IMAGE_SUFFIXES
 from agiqa_bench.errors import BadImageError
 
@@ -99,6 +99,7 @@ def verify(dataset: Dataset, progress: Callable[[int, int], None] = lambda done,
         for fault in faults
         if fault.code != "missing-images"
     ]
+    findings += [Finding(fault.code, "warning", fault.message) for fault in prompt_faults(table)]
     findings += _rating_findings(table, dataset)
     findings += _file_findings(table, dataset)
     findings += _image_findings(table, dataset, images)

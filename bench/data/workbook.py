@@ -22,6 +22,9 @@ _MOST_LIST = 2**20
 _MOST_ROWS = 2**20
 """Of a sheet; a row's number may claim more, and all those before it would be gone through."""
 
+_MOST_MERGED = 2**18
+"""Ranges of merged cells: one for each prompt of a table of a million rows."""
+
 _BLOCK = 2**20
 """Bytes of a file that are looked at in one go."""
 
@@ -29,15 +32,17 @@ _BLOCK = 2**20
 def read_sheet(path: Path, most: int) -> Iterator[list[Any]]:
     """The rows of the first sheet, one after the other: text, numbers, truth values, dates; "" for an empty cell.
 
-    Whole numbers are int, however they are stored. Rows end with their last cell that is not empty; empty rows are
-    left out.
+    Whole numbers are int, however they are stored. Merged cells all have the value that the spreadsheet program shows
+    over them, that of the first. Rows end with their last cell that is not empty; rows in which no cell has a value of
+    its own are left out.
 
     Args:
         path: The workbook.
         most: Bytes that its files may unpack to, all together.
 
     Raises:
-        DataError: It has a password, is too large, holds a formula without a value, or is no workbook.
+        DataError: It has a password, is too large, holds a formula without a value or merged cells that overlap, or is
+            no workbook.
         Exception: What openpyxl raises for a file that is damaged.
     """
     import openpyxl
@@ -49,15 +54,14 @@ def read_sheet(path: Path, most: int) -> Iterator[list[Any]]:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
         try:
             sheet = _first_sheet(book, path)
+            merged = _MergedCells(_merged_ranges(sheet), path)
             has_gaps = False
             for number, row in enumerate(sheet.iter_rows(values_only=True), start=1):
                 if number > _MOST_ROWS:
                     raise DataError(f"table {path} has a row beyond the {_MOST_ROWS:,} that a sheet has; save it anew")
                 has_gaps = has_gaps or any(value is None for value in row)
-                cells = [_plain(value) for value in row]
-                while cells and cells[-1] == "":
-                    cells.pop()
-                if cells:
+                cells = _without_end([_plain(value) for value in row])
+                if cells and (cells := _without_end(merged.fill(number, cells))):
                     yield cells
         finally:
             book.close()
@@ -117,6 +121,76 @@ def _first_sheet(book: Any, path: Path) -> Any:
     # What the sheet says of its own size is not to be relied on.
     sheet.reset_dimensions()
     return sheet
+
+
+def _merged_ranges(sheet: Any) -> list[tuple[int, int, int, int]]:
+    """(first row, last row, first column, last column) of the merged cells, counted from 1, by their first rows.
+
+    A sheet that is read row by row does not tell them: they stand behind the rows.
+
+    Raises:
+        ValueError: A range is none, or they are more than `_MOST_MERGED`.
+    """
+    from xml.parsers.expat import ParserCreate
+
+    from openpyxl.utils.cell import range_boundaries
+
+    found = []
+
+    def look(name: str, attributes: dict[str, str]) -> None:
+        if name.rpartition(":")[2] == "mergeCell":
+            left, top, right, bottom = range_boundaries(attributes.get("ref", ""))
+            if None in (left, top, right, bottom):
+                raise ValueError(f"'{attributes.get('ref', '')[:60]}' is no range of merged cells")
+            found.append((top, bottom, left, right))
+            if len(found) > _MOST_MERGED:
+                raise ValueError(f"it has more than {_MOST_MERGED:,} ranges of merged cells; unmerge them")
+
+    parser = ParserCreate()
+    parser.StartElementHandler = look
+    with sheet._get_source() as stream:
+        parser.ParseFile(stream)
+    return sorted(found)
+
+
+class _MergedCells:
+    """Gives merged cells their value, as the rows of a sheet go by."""
+
+    def __init__(self, ranges: list[tuple[int, int, int, int]], path: Path) -> None:
+        self._waiting = ranges[::-1]
+        self._path = path
+        self._open: dict[int, tuple[int, Any]] = {}
+        """Last row and value of the merged cells that have begun, by column."""
+
+    def fill(self, number: int, cells: list[Any]) -> list[Any]:
+        """The cells of a row, whose number counts from 1 and is above that of the row before.
+
+        Raises:
+            DataError: Two ranges have a cell in common.
+        """
+        self._open = {column: own for column, own in self._open.items() if own[0] >= number}
+        while self._waiting and self._waiting[-1][0] <= number:
+            top, bottom, left, right = self._waiting.pop()
+            if bottom < number:
+                continue
+            # The first row may be one that was left out, as all its cells are empty.
+            value = cells[left - 1] if top == number and left <= len(cells) else ""
+            for column in range(left, right + 1):
+                if column in self._open:
+                    raise DataError(f"table {self._path}: merged cells of its first sheet overlap; save it anew")
+                self._open[column] = bottom, value
+        if self._open:
+            cells = [*cells, *[""] * (max(self._open) - len(cells))]
+            for column, (_, value) in self._open.items():
+                cells[column - 1] = value
+        return cells
+
+
+def _without_end(cells: list[Any]) -> list[Any]:
+    """The cells of a row up to the last that is not empty."""
+    while cells and cells[-1] == "":
+        cells.pop()
+    return cells
 
 
 def _plain(value: Any) -> Any:

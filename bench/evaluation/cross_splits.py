@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agiqa_bench.errors import SplitError
-from agiqa_bench.evaluation.splits import Leakage, Rows, Split, column
+from agiqa_bench.evaluation.splits import Leakage, Rows, Split, column, normalised
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,9 +26,9 @@ def cross_splits(table: pd.DataFrame, n_train: int, train: Sequence[Split], test
     at home are judged on the very same images. The other rows, the test part of the one and the training and
     validation parts of the other, are in no part.
 
-    The leakage compares texts, because group names of two data sets say nothing about each other: `group` is the share
-    of test rows whose prompt, and `generator` the share of those whose generator or its family, is also that of a row
-    to learn from (letter case and spaces aside; a blank or unknown one is shared with nobody).
+    The leakage compares normalised texts: `prompt` is the share of test rows whose prompt, and `generator` the share of
+    those whose generator or its family, is also that of a row to learn from (a blank or unknown one is shared with
+    nobody). `group` is 0, because group names of two data sets say nothing about each other.
 
     Args:
         table: Rows of the training set, then those of the test set, with the columns `prompt`, `generator`, `family`.
@@ -47,9 +47,9 @@ def cross_splits(table: pd.DataFrame, n_train: int, train: Sequence[Split], test
         raise SplitError(
             f"the training set has {len(repeats)} splits and the test set {len(others)}: both need the same repeats"
         )
-    prompts = [fold(text) for text in column(table, "prompt")]
+    prompts = [normalised(text) for text in column(table, "prompt")]
     names = [
-        {fold(name) for name in both} - {"", UNKNOWN_GENERATOR}
+        {normalised(name) for name in both} - {"", UNKNOWN_GENERATOR}
         for both in zip(column(table, "generator"), column(table, "family"), strict=True)
     ]
     joined = []
@@ -60,7 +60,8 @@ def cross_splits(table: pd.DataFrame, n_train: int, train: Sequence[Split], test
         seen_prompts = {prompts[row] for row in learnt} - {""}
         seen_names = set().union(*(names[row] for row in learnt))
         leakage = Leakage(
-            group=_share(prompts[row] in seen_prompts for row in judged),
+            prompt=_share(prompts[row] in seen_prompts for row in judged),
+            group=0.0,
             generator=_share(bool(names[row] & seen_names) for row in judged),
         )
         joined.append(Split(home.repeat, home.train, home.validation, judged, leakage))
@@ -82,15 +83,6 @@ def shared_images(contents: npt.NDArray[np.int64], splits: Sequence[Split]) -> f
             ]
         )
     )
-
-
-def fold(text: str) -> str:
-    """A text by which two data sets' spellings are compared: letter case folded, runs of spaces made one.
-
-    >>> fold("  A red  Apple ")
-    'a red apple'
-    """
-    return " ".join(text.casefold().split())
 
 
 def _moved(rows: Rows, by: int) -> Rows:

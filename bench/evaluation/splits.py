@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -32,10 +33,13 @@ class Leakage:
     """What the test part shares with everything outside it (training and validation).
 
     Attributes:
+        prompt: Share of test rows, in [0, 1], whose prompt (see `normalised`) is also outside the test part. A blank
+            prompt is shared with nobody.
         group: Share of test rows, in [0, 1], whose group is also outside the test part.
         generator: Share of test rows, in [0, 1], whose generator configuration is also outside the test part.
     """
 
+    prompt: float
     group: float
     generator: float
 
@@ -118,10 +122,10 @@ def make_splits(
     test part, the next `validation_share` of the others the validation part, each at least one unit and never all.
 
     Under the rule `generator` each family in turn is the test part, whatever `repeats` and `test_share` say. Its
-    prompts are then in the training part too (`leakage.group` says how many); validation is chosen by group.
+    prompts are then in the training part too (`leakage.prompt` says how many); validation is chosen by group.
 
     Args:
-        table: Samples with the columns `image`, `group`, `generator` and `family`.
+        table: Samples with the columns `image`, `prompt`, `group`, `generator` and `family`.
         dataset: Name of the data set; enters the hash.
         rule: See `RULES`.
         repeats: Number of splits, at least 1.
@@ -199,6 +203,18 @@ def column(table: pd.DataFrame, name: str) -> list[str]:
     return list(map(str, table[name].to_numpy(dtype=object)))
 
 
+@lru_cache(maxsize=2**16)
+def normalised(text: str) -> str:
+    """A text by which spellings of one prompt or name are compared.
+
+    Unicode's form NFKC, letter case folded, runs of white space made one blank, none at the ends.
+
+    >>> normalised("  A red  Apple ")
+    'a red apple'
+    """
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
 def _refuse_images_of_two_groups(table: pd.DataFrame, dataset: str) -> None:
     groups: dict[str, str] = {}
     for image, group in zip(column(table, "image"), column(table, "group"), strict=True):
@@ -229,7 +245,12 @@ def build_split(
     """Make a `Split` of row numbers in any order: checked (see `check_split`) and with its leakage measured."""
     parts = [_frozen_rows(part) for part in (train, validation, test)]
     _check_rows(repeat, parts, len(table))
-    leakage = Leakage(*(_share_seen(column(table, name), *parts) for name in ("group", "generator")))
+    prompts = [normalised(text) for text in column(table, "prompt")]
+    leakage = Leakage(
+        prompt=_share_seen(prompts, *parts, nobodys=""),
+        group=_share_seen(column(table, "group"), *parts),
+        generator=_share_seen(column(table, "generator"), *parts),
+    )
     split = Split(repeat, parts[0], parts[1], parts[2], leakage, held_out)
     _check_rule(split, table, rule)
     return split
@@ -241,8 +262,11 @@ def _frozen_rows(rows: npt.ArrayLike) -> Rows:
     return array
 
 
-def _share_seen(values: Sequence[str], train: Rows, validation: Rows, test: Rows) -> float:
-    seen = {values[row] for part in (train, validation) for row in part}
+def _share_seen(
+    values: Sequence[str], train: Rows, validation: Rows, test: Rows, *, nobodys: str | None = None
+) -> float:
+    """Share of test rows whose value is also outside the test part; `nobodys` is a value that rows do not share."""
+    seen = {values[row] for part in (train, validation) for row in part} - {nobodys}
     return float(np.mean([values[row] in seen for row in test]))
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from agiqa_bench.data.samples import Samples
 from agiqa_bench.errors import PredictionError, StoreError, TrainingError
 from agiqa_bench.evaluation.metrics import evaluate
-from agiqa_bench.evaluation.splits import Split
+from agiqa_bench.evaluation.splits import Split, normalised
 from agiqa_bench.execution.code_digest import may_use_torch
 from agiqa_bench.execution.device import PeakMemory, repeatable
 from agiqa_bench.execution.records import first_fit_fault
@@ -412,21 +412,28 @@ def check_scores(raw: npt.ArrayLike, samples: Samples, name: str) -> npt.NDArray
     return scores
 
 
-def measure(samples: Samples, rows: npt.NDArray[np.int64], scores: npt.NDArray[np.float64]) -> dict[str, Any]:
+def measure(
+    samples: Samples,
+    rows: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.float64],
+    candidates: Literal["prompt", "group"] = "prompt",
+) -> dict[str, Any]:
     """All metrics of each target on the rows of a test part.
 
     Args:
         samples: All rows of the data set, MOS readable.
         rows: Row numbers of the test part, int64 (n_test,).
         scores: float64 (n_test, n_targets).
+        candidates: See `agiqa_bench.data.dataset.Dataset`.
 
     Returns:
         JSON-ready metrics by target.
     """
     test = samples.subset(rows)
+    labels = test.groups if candidates == "group" else [normalised(prompt) for prompt in test.prompts]
     mos = test.mos
     return {
-        target: evaluate(scores[:, column], mos[:, column], test.generators, test.prompts)
+        target: evaluate(scores[:, column], mos[:, column], test.generators, labels)
         for column, target in enumerate(samples.targets)
     }
 

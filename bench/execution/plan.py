@@ -174,8 +174,10 @@ class Plan:
             "repeats": len(self.splits),
             "seed": request.seed,
             "select": request.select,
-            "leaked_prompts": _mean([split.leakage.group for split in self.splits]),
+            "leaked_prompts": _mean([split.leakage.prompt for split in self.splits]),
+            "leaked_groups": _mean([split.leakage.group for split in self.splits]),
             "leaked_generators": _mean([split.leakage.generator for split in self.splits]),
+            "candidates": self.dataset.candidates,
         }
 
     def _crossing(self) -> dict[str, Any]:

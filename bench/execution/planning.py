@@ -251,7 +251,9 @@ def _plan_method(plan: Plan, spec: MethodSpec, cls: type[Method]) -> PlannedMeth
             _resolve_weights(method, settings.values, settings.asked, stand_ins=plan.request.stand_ins)
         if method.skip is None:
             own = " ".join(cls.note(method.config, context).split())
-            method.note = "; ".join(filter(None, (method.note, own)))
+            blank = _without_prompt(plan, cls)
+            given = f"given empty prompts: {blank}" if blank else ""
+            method.note = "; ".join(filter(None, (method.note, own, given)))
     except AgiqaError:
         raise
     except Exception as error:  # a method's own code may fail in any way
@@ -331,7 +333,19 @@ def _skip_reason(plan: Plan, method: PlannedMethod) -> str | None:
             whose = f" of {part.title}" if len(dataset.parts) > 1 else ""
             found = f"{len(missing)} of {len(part.samples)}{whose} are missing (first: {missing[0]})"
             return f"needs images, and {found}; {remedy}"
-    return None
+    blank = _without_prompt(plan, method.cls)
+    return f"needs prompts, and {blank}; fill them in" if blank and not method.cls.prompt_optional else None
+
+
+def _without_prompt(plan: Plan, cls: type[Method]) -> str:
+    """Which rows that a method sees have no prompt, if it uses prompts; empty if none."""
+    table = plan.dataset.samples
+    if not cls.uses_prompt:
+        return ""
+    rows = range(len(table)) if cls.trainable else plan.scored_rows.tolist()
+    prompts, images = (table[name].to_numpy() for name in ("prompt", "image"))
+    blank = [row for row in rows if not str(prompts[row]).strip()]
+    return f"{len(blank)} of {len(rows)} rows have none (first: {images[blank[0]]})" if blank else ""
 
 
 def _resolve_weights(method: PlannedMethod, values: dict[str, Any], asked: set[str], *, stand_ins: bool) -> None:
@@ -378,6 +392,8 @@ def _plan_cells(plan: Plan, method: PlannedMethod) -> None:
         "mos_ranges": {name: limits and list(limits) for name, limits in method.context.mos_ranges.items()},
         "precision": method.context.precision,
     }
+    if plan.dataset.candidates != "prompt":
+        common["candidates"] = plan.dataset.candidates
     if request.deterministic and method.context.device.startswith("cuda"):
         common["deterministic"] = True
     if not cls.trainable:

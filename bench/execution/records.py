@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -59,7 +59,9 @@ class _Protocol(_Record):
     repeats: _Positive
     synthetic: bool
     leaked_prompts: _Share
+    leaked_groups: _Share
     leaked_generators: _Share
+    candidates: Literal["prompt", "group"]
 
 
 class _Part(_Record):
@@ -104,6 +106,7 @@ class _Plan(_Record):
     parts: list[_Part]
     images: str | None
     faults: list[str]
+    warnings: list[str]
     methods: list[_Row]
     unusable: dict[str, str]
     environment: _Environment
@@ -149,6 +152,15 @@ class _FirstFit(_Record):
     chosen: _Chosen
     history: list[dict[str, float | None]]
     seconds: _Seconds
+
+
+class _Labels(_Record):
+    labels: _Count
+    rows: _Count
+
+
+class _Within(_Record):
+    prompt: _Labels
 
 
 class _Cell(_Record):
@@ -197,6 +209,8 @@ def cell_fault(record: object) -> str:
             low, high = (-_CORRELATION, _CORRELATION) if metric.better == "higher" else (0, _LARGEST)
             if value is not None and not low <= value <= high:
                 return f"metrics.{target}.{metric.key}: {value} is no such metric"
+        if fault := _fault(_Within, values.get("within")):
+            return f"metrics.{target}.within.{fault}"
         reasons = values.get("undefined")
         if not isinstance(reasons, dict) or not all(isinstance(reason, str) for reason in reasons.values()):
             return f"metrics.{target}.undefined: not there"

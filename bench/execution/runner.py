@@ -116,7 +116,8 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
             for split in plan.splits
         ],
         "images": plan.images_fingerprint,
-        "faults": [fault.message for fault in plan.dataset.faults],
+        "faults": [fault.message for fault in plan.dataset.faults if not fault.warning],
+        "warnings": [fault.message for fault in plan.dataset.faults if fault.warning],
         "methods": [
             {
                 "label": method.label,

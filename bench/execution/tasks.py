@@ -314,7 +314,7 @@ def _store_cell(
     rows = plan.splits[_position(plan, cell)].test
     samples = Samples(plan.dataset.samples, method.context.targets)
     try:
-        metrics = cells.measure(samples, rows, scores)
+        metrics = cells.measure(samples, rows, scores, plan.dataset.candidates)
     except Exception as error:  # a metric that cannot be computed fails the cell
         raise CellFailed(error, plan.device) from error
     record = record | {"repeat": cell.repeat, "components": cell.components, "metrics": metrics}

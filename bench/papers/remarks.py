@@ -13,7 +13,7 @@ from agiqa_bench.papers.matching import (
     stand_in_marks,
 )
 from agiqa_bench.papers.published import METRIC_KEYS, OWN, PrintedRow, PublishedTable, published_tables
-from agiqa_bench.reporting.digits import counted
+from agiqa_bench.reporting.digits import counted, share_text
 from agiqa_bench.reporting.homes import without_home
 from agiqa_bench.reporting.results import MethodResults, RunResults
 
@@ -74,8 +74,9 @@ def run(table: PublishedTable, dataset: str, results: RunResults) -> list[str]:
     protocol = results.protocol
     return [
         f"measured by {where(results)}: {protocol['split']} split, {counted(protocol['repeats'], 'repeat')}, epochs "
-        f"chosen by --select {protocol['select']}, {protocol['leaked_prompts']:.0%} of the test images with their "
-        "prompt in the training part; which images a paper's own splits put where is not compared",
+        f"chosen by --select {protocol['select']}, {share_text(protocol['leaked_prompts'])} of the test images with "
+        f"their prompt and {share_text(protocol['leaked_groups'])} with their group in the training part; which images "
+        "a paper's own splits put where is not compared",
         _trusted(table, dataset, results),
         "Paper: as printed; Here: as measured, ± the standard deviation over repeats; Diff.: measured - published; "
         "measured PLCC is of the scores as they are, nothing fitted",

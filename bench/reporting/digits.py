@@ -67,6 +67,22 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def share_text(share: float) -> str:
+    """A share in [0, 1] in whole per cent; 0% means none and 100% all.
+
+    >>> share_text(0.0), share_text(0.004), share_text(0.812), share_text(0.999), share_text(1.0)
+    ('0%', '<1%', '81%', '>99%', '100%')
+    """
+    text = f"{share:.0%}"
+    return "<1%" if text == "0%" and share > 0 else ">99%" if text == "100%" and share < 1 else text
+
+
+def shared_lines(prompts: float, groups: float) -> list[str]:
+    """What test images share with the training part: one line on prompts, one on groups; both shares in [0, 1]."""
+    of_images = "of the test images have their {} in the training part"
+    return [f"{share_text(prompts)} {of_images.format('prompt')}", f"{share_text(groups)} {of_images.format('group')}"]
+
+
 def p_text(p: float, decimals: int = 4) -> str:
     """A p-value amid a sentence, rounded as in a table.
 

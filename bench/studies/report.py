@@ -59,12 +59,13 @@ def _facts(study: StudyResults) -> tuple[tuple[str, str], ...]:
         ("Design", f"{counted(study.repeats, 'repeat')} under {_protocols(study)}"),
     ]
     for split, title in SPLIT_TITLES.items():
-        leaked = study.leaked(split)
-        if leaked is None:
+        prompts, groups = study.leaked(split, "prompts"), study.leaked(split, "groups")
+        if prompts is None or groups is None:
             continue
         test, fit = study.sizes(next(protocol for protocol in study.by_protocol if protocol.split == split))
         facts.append((f"{title}: images to learn from, to test", f"{fit:,.0f}, {test:,.0f}"))
-        facts.append((f"{title}: test images whose prompt is in the training part", f"{leaked:.1%}"))
+        facts.append((f"{title}: test images whose prompt is in the training part", f"{prompts:.1%}"))
+        facts.append((f"{title}: test images whose group is in the training part", f"{groups:.1%}"))
     facts.append(("Seed", str(study.first.protocol["seed"])))
     return tuple(facts)
 
@@ -81,7 +82,7 @@ def _warnings(study: StudyResults) -> tuple[str, ...]:
     waiting = [f"{p.split}/{p.select}" for p in PROTOCOLS if p not in study.by_protocol]
     if waiting:
         found.append(f"not begun yet, the same command goes on: {', '.join(waiting)}")
-    if study.leaked("image") == 0:
+    if study.leaked("image", "prompts") == study.leaked("image", "groups") == 0:
         found.append("no prompt has two images in different parts: both splits keep prompts apart, and cannot differ")
     if study.repeats < 2:
         found.append("one repeat: there are no intervals and no tests; ask for more with --repeats")
@@ -90,9 +91,9 @@ def _warnings(study: StudyResults) -> tuple[str, ...]:
 
 def _notes(study: StudyResults) -> tuple[str, ...]:
     found = [
-        "the grouped split keeps all images of a prompt on one side, the image-level split draws images at random: it "
-        "can be optimistic for a method that profits from knowing the prompt; choosing the epoch on the test part is "
-        "optimistic for every method that chooses one; both are common in published code",
+        "the grouped split keeps all images of a group (a prompt, or several) on one side, the image-level split draws "
+        "images at random: it can be optimistic for a method that profits from knowing the prompt; choosing the epoch "
+        "on the test part is optimistic for every method that chooses one; both are common in published code",
         "seed and number of repeats are the same under every protocol; so are, for each method, its settings, weights, "
         "precision and batch size" + (", as far as they are recorded" if study.unchecked else ""),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from agiqa_bench.errors import StoreError
 from agiqa_bench.evaluation.statistics import Values
@@ -84,11 +85,11 @@ class StudyResults:
         """(test rows, rows to learn from) per repeat under a protocol, averaged."""
         return mean_sizes(self.by_protocol[protocol])
 
-    def leaked(self, split: SplitName) -> float | None:
-        """Share of the test images, in [0, 1], whose prompt is in the training part; None if no result says so."""
+    def leaked(self, split: SplitName, what: Literal["prompts", "groups"]) -> float | None:
+        """Share of the test images, in [0, 1], whose prompt or group is in the training part; None: nothing says so."""
         for protocol, results in self.by_protocol.items():
             if protocol.split == split:
-                return float(results.protocol["leaked_prompts"])
+                return float(results.protocol[f"leaked_{what}"])
         return None
 
 

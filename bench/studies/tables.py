@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from agiqa_bench.evaluation.statistics import no_test_reason
 from agiqa_bench.reporting.build.summaries import METRIC as METRICS
 from agiqa_bench.reporting.build.summaries import anchor, best_of_most, number_of
-from agiqa_bench.reporting.digits import counted
+from agiqa_bench.reporting.digits import counted, share_text
 from agiqa_bench.reporting.model import Column, Figure, Number, Row, Table
 from agiqa_bench.studies.effects import CHANGES, Effect, effects
 from agiqa_bench.studies.protocols import Protocol, SplitName
@@ -60,7 +60,7 @@ def srcc_table(study: StudyResults, target: str) -> Table:
         notes=(
             "best in bold, second best underlined; "
             + ("± is the standard deviation over repeats" if study.repeats > 1 else "one repeat"),
-            "leaked: share of the test images whose prompt is in the training part"
+            "leaked: share of the test images whose prompt, and of those whose group, is in the training part"
             + ("; below it, what the epoch is chosen by" if choosing else ""),
             *(_unchoosing(study, labels) if choosing else ["no method here chooses an epoch"]),
         ),
@@ -170,8 +170,10 @@ def _ordered(study: StudyResults, target: str) -> list[str]:
 
 
 def _split_heading(study: StudyResults, split: SplitName) -> str:
-    leaked = study.leaked(split)
-    return SPLIT_TITLES[split] if leaked is None else f"{SPLIT_TITLES[split]}, {leaked:.0%} leaked"
+    prompts, groups = study.leaked(split, "prompts"), study.leaked(split, "groups")
+    if prompts is None or groups is None:
+        return SPLIT_TITLES[split]
+    return f"{SPLIT_TITLES[split]}, {share_text(prompts)} and {share_text(groups)} leaked"
 
 
 def one_of_each_split(study: StudyResults) -> tuple[Protocol, ...]:
@@ -191,13 +193,15 @@ def tidy_srcc(study: StudyResults) -> Table:
     """SRCC in one long table for CSV: a row per target, method and protocol."""
     texts = ("target", "split", "select")
     columns = [Column(name, name, text=True) for name in texts]
-    columns += [Column("leaked_prompts", "leaked_prompts"), Column(METRIC, METRIC, spread=True)]
+    columns += [Column(name, name) for name in ("leaked_prompts", "leaked_groups")]
+    columns.append(Column(METRIC, METRIC, spread=True))
     rows = []
     for target in study.targets:
         for label in _ordered(study, target):
             method = study.rows()[label]
             for protocol in study.by_protocol:
-                numbers = (Number(study.leaked(protocol.split)), _srcc(study, protocol, label, target))
+                prompts, groups = (Number(study.leaked(protocol.split, what)) for what in ("prompts", "groups"))
+                numbers = (prompts, groups, _srcc(study, protocol, label, target))
                 cells = (target, protocol.split, protocol.select, *numbers)
                 rows.append(Row(label, method.display, cells, "", method.diagnostic))
     return Table("study", "SRCC under each protocol", tuple(columns), tuple(rows))

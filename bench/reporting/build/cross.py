@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from agiqa_bench.evaluation.statistics import paired_difference
 from agiqa_bench.reporting.build.settings import other_settings
 from agiqa_bench.reporting.build.summaries import METRIC, anchor, mean_sizes, number_of, row_title, values_of
+from agiqa_bench.reporting.digits import share_text
 from agiqa_bench.reporting.model import Column, Number, Row, Table
 from agiqa_bench.reporting.results import MethodResults, RunResults
 
@@ -390,8 +391,8 @@ def _titles(results: RunResults) -> str:
 
 def _leakage(results: RunResults) -> str:
     protocol = results.protocol
+    prompts, generators = (share_text(protocol[f"leaked_{what}"]) for what in ("prompts", "generators"))
     return (
-        f"{_titles(results)}: {protocol['leaked_prompts']:.0%} of the test images have a "
-        f"prompt, and {protocol['leaked_generators']:.0%} a generator, that the training part of the other data set "
-        "has too"
+        f"{_titles(results)}: {prompts} of the test images have a prompt, and {generators} a generator, that the "
+        "training part of the other data set has too"
     )

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
-from agiqa_bench.reporting.digits import counted
+from agiqa_bench.reporting.digits import counted, share_text, shared_lines
+from agiqa_bench.reporting.homes import without_home
 from agiqa_bench.reporting.results import MethodResults, RunResults, differences
 
 Facts = tuple[tuple[str, str], ...]
 
 FEW = 3
 """So many repeats, or fewer, leave a test next to no power."""
+
+FEW_CANDIDATES = 10
+"""With fewer images the SRCC of one prompt has a standard error of more than 1/3, about 1 / sqrt(n - 1)."""
 
 
 def design(results: RunResults) -> str:
@@ -45,8 +49,11 @@ def facts(results: RunResults) -> Facts:
         ("Design", design(results)),
         ("Images to learn from, to test", f"{fit}, {test}"),
         ("Epoch chosen by", _chosen_by(protocol["select"]) if choosing else "no method chooses an epoch"),
-        ("Test images whose prompt is in the training part", f"{protocol['leaked_prompts']:.0%}"),
-        ("Test images whose generator is in the training part", f"{protocol['leaked_generators']:.0%}"),
+        *(
+            (f"Test images whose {what} is in the training part", share_text(protocol[f"leaked_{what}s"]))
+            for what in ("prompt", "group", "generator")
+            if what != "group" or "train_on" not in protocol  # groups of two data sets are never the same
+        ),
         ("Seed", str(protocol["seed"])),
     )
 
@@ -73,8 +80,8 @@ def warnings(results: RunResults) -> tuple[str, ...]:
         found.append(
             f"stand-ins for real weights or networks, which say nothing about their method: {', '.join(stand_ins)}"
         )
-    if protocol["split"] == "image":
-        found.append("image-level split: optimistic, prompts are on both sides")
+    found.extend(_shared(results))
+    found.extend(dict.fromkeys(without_home(warning) for plan in results.plans for warning in plan.get("warnings", ())))
     choosing = [method.display for method in methods if method.selects_epoch]
     if choosing and protocol["select"] == "test":
         found.append(f"epoch chosen on the test part, which is optimistic: {', '.join(choosing)}")
@@ -96,16 +103,25 @@ def warnings(results: RunResults) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _shared(results: RunResults) -> list[str]:
+    """That test images share prompts or groups with the training part, if they do; the rule alone says nothing."""
+    protocol = results.protocol
+    # Across data sets, and where generators are left out, the notes say it: it is what such a design asks.
+    if "train_on" in protocol or protocol["split"] == "generator":
+        return []
+    shares = protocol["leaked_prompts"], protocol["leaked_groups"]
+    rule = "image-level split" if protocol["split"] == "image" else "groups that divide prompts"
+    return [f"{rule}: optimistic, {line}" for share, line in zip(shares, shared_lines(*shares), strict=True) if share]
+
+
 def notes(results: RunResults) -> tuple[str, ...]:
     """Remarks on the rows and on how to read them."""
     protocol, found = results.protocol, []
     methods = [method for method in results.methods if method.cells]
     found.append("the same splits for every method; correlations keep their sign; scores are higher-is-better")
     if "train_on" not in protocol:  # across data sets other words say it
-        found.append(
-            f"{protocol['leaked_prompts']:.0%} of the test images have their prompt group in the training part, "
-            f"{protocol['leaked_generators']:.0%} their generator"
-        )
+        found.extend(shared_lines(protocol["leaked_prompts"], protocol["leaked_groups"]))
+        found.append(f"{share_text(protocol['leaked_generators'])} of the test images have their generator there")
     if protocol["split"] == "generator":
         if any(len(method.cells) > 1 for method in methods):
             found.append("± is the spread over the generators that were left out")
@@ -118,6 +134,7 @@ def notes(results: RunResults) -> tuple[str, ...]:
     if blind:
         found.append(f"sees no pixel, there to show what a number is worth: {', '.join(blind)}")
     found.extend(_same_numbers(results))
+    found.extend(_few_candidates(results))
     for note in dict.fromkeys(method.note for method in methods if method.note):
         names = [method.display for method in methods if method.note == note]
         found.append(f"{', '.join(names)}: {note}")
@@ -203,8 +220,8 @@ def _same_numbers(results: RunResults) -> list[str]:
             )
             alike.setdefault(shown, []).append(method)
     why = (
-        ": no test image has its prompt in the training part, so that nothing but its generator tells of it"
-        if not results.protocol["leaked_prompts"]
+        ": no test image has its group in the training part, so that nothing but its generator tells of it"
+        if not results.protocol["leaked_groups"]
         else ""
     )
     return [
@@ -212,3 +229,22 @@ def _same_numbers(results: RunResults) -> list[str]:
         for methods in alike.values()
         if len(methods) > 1
     ]
+
+
+def _few_candidates(results: RunResults) -> list[str]:
+    """What the SRCC in prompt is computed among where that is no prompt, and how many images that is where few."""
+    kind = results.protocol["candidates"]
+    details = [
+        cell.metrics[target].get("within", {}).get("prompt", {})
+        for method in results.methods
+        for cell in method.cells.values()
+        for target in method.targets
+    ]
+    labels, rows = (sum(detail.get(key, 0) for detail in details) for key in ("labels", "rows"))
+    if not labels:
+        return []
+    size = rows / labels
+    among = "among the images of one group, because hardly any two have one prompt" if kind == "group" else ""
+    few = f"{size:.1f} images per {kind} on average, fewer than {FEW_CANDIDATES}: of a single {kind} it says little"
+    said = "; ".join(filter(None, (among, few if size < FEW_CANDIDATES else "")))
+    return [f"SRCC in prompt: {said}"] if said else []
