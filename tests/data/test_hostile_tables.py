@@ -347,3 +347,33 @@ def test_names_of_files_may_be_any_bytes(tmp_path: Path) -> None:
     found = from_folder(tmp_path / "images")
     assert found.names == ("\ufffd.png",)
     assert found.paths[0].exists()
+
+
+def with_merged(folder: Path, ranges: str) -> Path:
+    """A sound workbook whose sheet says besides that these ranges are merged."""
+    path = workbook(folder, ["a.png", "p", 1], ["b.png", "", 2])
+    with zipfile.ZipFile(path) as file:
+        sheet = file.read("xl/worksheets/sheet1.xml")
+    assert b"</sheetData>" in sheet
+    merged = f"</sheetData><mergeCells>{ranges}</mergeCells>".encode()
+    rewritten(path, sheet1=sheet.replace(b"</sheetData>", merged))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("ranges", "message"),
+    [
+        ('<mergeCell ref="B2:B3"/><mergeCell ref="A3:C3"/>', "merged cells of its first sheet overlap"),
+        ('<mergeCell ref="B:B"/>', "'B:B' is no range of merged cells"),
+        ('<mergeCell ref="B2:"/>', "B2:"),
+        ("<mergeCell/>", "cannot be read"),
+        ('<mergeCell ref="A9:B9"/>' * (2**18 + 1), "more than 262,144 ranges of merged cells"),
+    ],
+)
+def test_impossible_merged_cells_are_one_line(tmp_path: Path, ranges: str, message: str) -> None:
+    assert message in refused(with_merged(tmp_path, ranges))
+
+
+def test_merged_cells_without_end_fill_the_rows_that_are_there(tmp_path: Path) -> None:
+    path = with_merged(tmp_path, '<mergeCell ref="B2:B1048576"/>')
+    assert TableDataset(path, annotations_only=True).samples["prompt"].tolist() == ["p", "p"]

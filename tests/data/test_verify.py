@@ -25,7 +25,7 @@ class Pictures(Dataset):
             {
                 "image": names,
                 "path": [str(self.root / name) if (self.root / name).exists() else "" for name in names],
-                "prompt": "p",
+                "prompt": self.prompts,
                 "group": ["a", "a", "a", "b", "b", "b"],
                 "generator": "g",
                 "family": "g",
@@ -35,6 +35,7 @@ class Pictures(Dataset):
         table.loc[self.bad_rows, "mos_quality"] = self.bad_value
         return table, self.met
 
+    prompts: list[str] = ["p", "p", "p", "q", "q", "q"]  # noqa: RUF012
     bad_rows: list[int] = []  # noqa: RUF012
     bad_value = 0.0
     met: tuple[Fault, ...] = ()
@@ -123,3 +124,37 @@ def test_unusual_modes_are_counted(pictures: Pictures, tmp_path: Path) -> None:
     report = verify(pictures)
     assert dict(report.modes) == {"L": 1, "RGBA": 1, "RGB": 4}
     assert dict(report.sizes) == {(10, 8): 5, (1, 1): 1}
+
+
+@pytest.mark.parametrize(
+    ("prompts", "code", "words"),
+    [
+        (["p", "", " ", "q", "q", "q"], "blank-prompt", "2 of 6 rows have no prompt (first: data row 2, 1.png)"),
+        (["p", "p", "q", "q", "q", "r"], "divided-prompt", "1 prompt(s) stand in several groups (first: 'q' in 2)"),
+        (["A cat", "a  cat", "p", "q", "q", "q"], "prompt-spelling", "(first: 'A cat' and 'a  cat')"),
+        (["caf\u00e9", "cafe\u0301", "p", "q", "q", "q"], "prompt-spelling", "1 prompt(s) are written in several ways"),
+        (["a cat", "p", "p", "q", "A cat!", "q"], "prompt-punctuation", "(first: 'a cat' and 'A cat!')"),
+    ],
+)
+def test_prompts_that_can_leak_are_warned_of(pictures: Pictures, prompts: list[str], code: str, words: str) -> None:
+    pictures.prompts = prompts
+    report = verify(pictures)
+    assert [(finding.code, finding.severity) for finding in report.findings] == [(code, "warning")]
+    assert words in report.findings[0].message
+    assert report.ok
+    (fault,) = pictures.faults
+    assert (fault.code, fault.message, fault.warning) == (code, report.findings[0].message, True)
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        # In one group punctuation can leak nothing; other signs tell prompts apart, and so does a single letter.
+        ["a cat", "a cat.", "p", "q", "q", "q"],
+        ["a cat", "p", "p", "a cat \U0001f600", "1 + 1", "1 - 1"],
+        ["a cat", "p", "...", "a bat", "!", "?"],
+    ],
+)
+def test_prompts_that_are_others_are_not_warned_of(pictures: Pictures, prompts: list[str]) -> None:
+    pictures.prompts = prompts
+    assert verify(pictures).findings == pictures.faults == ()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import openpyxl
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from agiqa_bench.data.dataset import Dataset, parse_mos_range
 from agiqa_bench.data.verify import verify
 from agiqa_bench.datasets.table import TableDataset
 from agiqa_bench.errors import ConfigError, DataError, DataNotFoundError, UnknownNameError
+from agiqa_bench.evaluation.splits import make_splits
 
 TEXT = 'image,prompt,mos\na.png,a cat,1.5\nb.png,a cat,3\nsub/c.png,"a dog, running",4.25\n'
 
@@ -228,3 +230,61 @@ def test_what_is_written_is_what_is_read(tmp_path: Path, rows: list[tuple[str, s
     assert table["image"].tolist() == [row[0] for row in rows]
     assert table["prompt"].tolist() == [row[1] for row in rows]
     assert table["mos_quality"].tolist() == [row[2] for row in rows]
+
+
+def test_all_spellings_of_a_prompt_are_one_group_whatever_the_order_of_rows(tmp_path: Path) -> None:
+    prompts = ["Caf\u00e9  noir", "cafe\u0301 noir", "CAF\u00c9 NOIR", "cafe noir"]
+    rows = [f"{number}.png,{prompt},{number}\n" for number, prompt in enumerate(prompts)]
+    for order in (rows, rows[::-1]):
+        table = TableDataset(write(tmp_path, "image,prompt,mos\n" + "".join(order)), annotations_only=True).samples
+        groups = dict(zip(table["image"], table["group"], strict=True))
+        assert groups == {
+            "0.png": "CAF\u00c9 NOIR",
+            "1.png": "CAF\u00c9 NOIR",
+            "2.png": "CAF\u00c9 NOIR",
+            "3.png": "cafe noir",
+        }
+        assert sorted(table["prompt"]) == sorted(prompts)
+
+
+def workbook(path: Path, rows: list[list[object]], *merged: str) -> Path:
+    book = openpyxl.Workbook()
+    for row in rows:
+        book.active.append(row)
+    for cells in merged:
+        book.active.merge_cells(cells)
+    book.save(path)
+    return path
+
+
+def test_merged_cells_have_the_value_that_is_shown_over_them(tmp_path: Path) -> None:
+    rows = [
+        ["image", "prompt", "generator", "mos", "mos_alignment"],
+        ["a.png", "a cat", "g", 1, 2],
+        ["b.png", None, None, 3, 4],
+        ["c.png", "a dog", "h", 5, None],
+        ["d.png", None, "g", 6, 7],
+    ]
+    # The last range goes on where there are no rows.
+    path = workbook(tmp_path / "t.xlsx", rows, "B2:B3", "C2:C3", "D4:E4", "B4:B90")
+    table = TableDataset(path, annotations_only=True).samples
+    assert table["prompt"].tolist() == table["group"].tolist() == ["a cat", "a cat", "a dog", "a dog"]
+    assert table["generator"].tolist() == ["g", "g", "h", "g"]
+    assert table["mos_quality"].tolist() == [1, 3, 5, 6]
+    assert table["mos_alignment"].tolist() == [2, 4, 5, 7]
+
+
+def test_merged_groups_are_not_taken_for_blank_ones(tmp_path: Path) -> None:
+    rows = [["image", "prompt", "mos", "group"]]
+    rows += [[f"{n}.png", f"p{n // 3}", n, f"scene {n // 6}" if n % 6 == 0 else None] for n in range(12)]
+    table = TableDataset(workbook(tmp_path / "t.xlsx", rows, "D2:D7", "D8:D13"), annotations_only=True).samples
+    assert table["group"].tolist() == ["scene 0"] * 6 + ["scene 1"] * 6
+
+
+def test_a_group_finer_than_the_prompts_is_kept_and_the_leak_is_told(tmp_path: Path) -> None:
+    rows = [f"{n}.png,p{n // 4},batch{n % 4},{n}\n" for n in range(20)]
+    dataset = TableDataset(write(tmp_path, "image,prompt,group,mos\n" + "".join(rows)), annotations_only=True)
+    assert set(dataset.samples["group"]) == {"batch0", "batch1", "batch2", "batch3"}
+    assert {split.leakage.prompt for split in make_splits(dataset.samples, dataset.name)} == {1.0}
+    assert {split.leakage.group for split in make_splits(dataset.samples, dataset.name)} == {0.0}
+    assert [(fault.code, fault.warning) for fault in dataset.faults] == [("divided-prompt", True)]

@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agiqa_bench.errors import SplitError, UnknownNameError
-from agiqa_bench.evaluation.splits import Leakage, Split, build_split, check_split, make_splits, splits_digest
+from agiqa_bench.evaluation.splits import (
+    Leakage,
+    Split,
+    build_split,
+    check_split,
+    make_splits,
+    normalised,
+    splits_digest,
+)
 
 
 @st.composite
@@ -20,6 +28,7 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
     families = draw(st.lists(st.sampled_from("xyz"), min_size=len(groups), max_size=len(groups)))
     names = draw(st.lists(st.sampled_from(["i", "j", "k"]), min_size=len(groups), max_size=len(groups)))
     table = pd.DataFrame({"group": [f"g{g}" for g in groups], "generator": families, "family": families})
+    table = table.assign(prompt=table["group"])
     return table.assign(image=table["group"] + pd.Series(names))
 
 
@@ -71,7 +80,7 @@ def test_grouped_splits_do_not_depend_on_the_order_of_rows(table: pd.DataFrame, 
 def test_sizes_and_leakage_of_each_rule(table: pd.DataFrame) -> None:
     grouped = make_splits(table, "t")
     assert [(len(s.train), len(s.validation), len(s.test)) for s in grouped] == [(84, 12, 24)] * 10
-    assert all(s.leakage == Leakage(group=0.0, generator=1.0) for s in grouped)
+    assert all(s.leakage == Leakage(prompt=0.0, group=0.0, generator=1.0) for s in grouped)
     image = make_splits(table, "t", "image")
     for split in image:
         # 119 file names, one of them with two rows.
@@ -82,7 +91,7 @@ def test_sizes_and_leakage_of_each_rule(table: pd.DataFrame) -> None:
     generator = make_splits(table, "t", "generator", repeats=1)
     assert [s.held_out for s in generator] == ["a", "b", "c"]
     assert [(len(s.train), len(s.validation), len(s.test)) for s in generator] == [(72, 8, 40)] * 3
-    assert all(s.leakage == Leakage(group=1.0, generator=0.0) for s in generator)
+    assert all(s.leakage == Leakage(prompt=1.0, group=1.0, generator=0.0) for s in generator)
     for split in generator:
         assert set(table["family"].to_numpy()[split.test]) == {split.held_out}
         assert not groups_of(table, split.train) & groups_of(table, split.validation)
@@ -90,8 +99,25 @@ def test_sizes_and_leakage_of_each_rule(table: pd.DataFrame) -> None:
 
 def test_leakage_counts_rows() -> None:
     table = pd.DataFrame({"image": list("1234"), "group": list("aabc"), "generator": list("xyzy"), "family": "x"})
-    split = build_split(table, "image", 0, train=[0], validation=[3], test=[1, 2])
-    assert split.leakage == Leakage(group=0.5, generator=0.5)
+    split = build_split(table.assign(prompt=list("pqpp")), "image", 0, train=[0], validation=[3], test=[1, 2])
+    assert split.leakage == Leakage(prompt=0.5, group=0.5, generator=0.5)
+    # Groups and prompts are counted apart: here batches, each with an image of either prompt.
+    split = build_split(table.assign(prompt=list("pqrs")), "image", 0, train=[0], validation=[3], test=[1, 2])
+    assert split.leakage == Leakage(prompt=0.0, group=0.5, generator=0.5)
+
+
+def test_prompts_that_differ_in_case_spaces_or_unicode_form_leak() -> None:
+    table = pd.DataFrame({"image": list("1234"), "group": list("abcd"), "generator": "x", "family": "x"})
+    prompts = ["caf\u00e9  Noir", "CAFE\u0301 noir ", "cafe noir", "\uff43af\u00e9 noir"]
+    assert [normalised(prompt) for prompt in prompts] == ["caf\u00e9 noir"] * 2 + ["cafe noir", "caf\u00e9 noir"]
+    split = build_split(table.assign(prompt=prompts), "grouped", 0, train=[0], validation=[], test=[1, 2, 3])
+    assert split.leakage == Leakage(prompt=2 / 3, group=0.0, generator=1.0)
+
+
+def test_a_blank_prompt_is_shared_with_nobody() -> None:
+    table = pd.DataFrame({"image": list("123"), "group": list("abc"), "generator": "x", "family": "x"})
+    split = build_split(table.assign(prompt=["", " ", "p"]), "grouped", 0, train=[0], validation=[], test=[1, 2])
+    assert split.leakage.prompt == 0.0
 
 
 @pytest.mark.parametrize(
@@ -135,6 +161,7 @@ def test_training_rows_per_selection(table: pd.DataFrame) -> None:
 
 def test_two_groups_leave_no_validation_part() -> None:
     table = pd.DataFrame({"image": list("123"), "group": ["a", "a", "b"], "generator": "x", "family": "x"})
+    table["prompt"] = table["group"]
     split = make_splits(table, "t", repeats=1)[0]
     assert split.validation.size == 0
     for selection in ("refit", "validation"):
@@ -197,11 +224,11 @@ def test_a_split_that_breaks_its_rule_is_refused(
     rule: str, groups: str, parts: tuple[list[int], ...], held_out: str, message: str
 ) -> None:
     table = pd.DataFrame(
-        {"image": list("1233"), "group": list(groups), "generator": list("xyxy"), "family": list("xyxy")}
+        {"image": list("1233"), "group": list(groups), "generator": list("xyxy"), "family": list("xyxy"), "prompt": "p"}
     )
     with pytest.raises(SplitError, match=message):
         build_split(table, rule, 0, *parts, held_out=held_out)
-    split = Split(0, *(np.array(part, dtype=np.int64) for part in parts), Leakage(0.0, 0.0), held_out)
+    split = Split(0, *(np.array(part, dtype=np.int64) for part in parts), Leakage(0.0, 0.0, 0.0), held_out)
     with pytest.raises(SplitError, match=message):
         check_split(split, table, rule)
 

@@ -3,14 +3,17 @@
 from typing import ClassVar
 
 import pytest
+from rich.console import Console
 
 from agiqa_bench.backbones.method import ClipConfig
+from agiqa_bench.cli.plan import show_plan
 from agiqa_bench.errors import ConfigError, PluginError, UnknownNameError, WeightsUnavailableError
 from agiqa_bench.execution import planning
 from agiqa_bench.execution.keys import changed_components
 from agiqa_bench.execution.plan import PlannedMethod, cell_context
 from agiqa_bench.execution.planning import make_plan
 from agiqa_bench.execution.request import RunRequest
+from agiqa_bench.execution.runner import describe_plan
 from agiqa_bench.method import Context, Method, MethodConfig, Weights
 from agiqa_bench.plugins import load_plugin
 from agiqa_bench.registry import method_registry
@@ -381,3 +384,51 @@ def test_a_file_among_the_settings_is_shown_without_its_folder(plan_of, tmp_path
     assert plan_of(f"niqe[pristine={missing}]").methods[0].display == f"NIQE[pristine={missing}]"
     long_text = "x/" * 5000
     assert plan_of(f"niqe[pristine={long_text}]").methods[0].display == f"NIQE[pristine={long_text}]"
+
+
+def blank_table(folder, name="blank.csv"):
+    file = folder / name
+    rows = [f"{n}.png,{f'prompt {n // 2}' if n else ''},g{n % 2},{n}\n" for n in range(20)]
+    file.write_text("image,prompt,generator,mos\n" + "".join(rows), encoding="utf-8")
+    return str(file)
+
+
+def test_a_method_that_uses_prompts_is_skipped_where_one_is_blank(tmp_path, fresh_registries):
+    names = ("prompt_text", "generator_prompt", "generator_mean")
+    request = {"methods": names, "annotations_only": True}
+    plan = make_plan(RunRequest(dataset=blank_table(tmp_path), **request))
+    why = "needs prompts, and 1 of 20 rows have none (first: 0.png); fill them in"
+    assert [method.skip for method in plan.methods] == [why, why, None]
+    assert all(not method.cells for method in plan.methods[:2])
+    assert [fault.code for fault in plan.dataset.faults] == ["blank-prompt"]
+    assert describe_plan(plan)["warnings"] == [plan.dataset.faults[0].message]
+    assert describe_plan(plan)["faults"] == []
+
+
+def test_an_external_command_gets_blank_prompts_and_its_row_says_so(
+    tmp_path, rated_table, fresh_registries, monkeypatch
+):
+    monkeypatch.setattr("agiqa_bench.methods.external.External.uses_images", False)
+    blank, method = blank_table(tmp_path), "external[command='true {input} {output}']"
+    (row,) = make_plan(RunRequest(dataset=blank, methods=(method,), annotations_only=True)).methods
+    assert row.skip is None
+    assert row.note.endswith("; given empty prompts: 1 of 20 rows have none (first: 0.png)")
+    # A zero-shot method never sees the rows of the data set that others learn from.
+    both = {"train_on": blank, "test_on": str(rated_table), "annotations_only": True}
+    (row,) = make_plan(RunRequest(methods=(method,), **both)).methods
+    assert "empty prompts" not in row.note
+
+
+def test_the_plan_tells_prompt_and_group_shares_in_two_lines(tmp_path, fresh_registries, capsys):
+    file = tmp_path / "batches.csv"
+    rows = [f"{n}.png,p{n // 4},batch{n % 4},{n}\n" for n in range(20)]
+    file.write_text("image,prompt,group,mos\n" + "".join(rows), encoding="utf-8")
+    plan = make_plan(RunRequest(dataset=str(file), methods=("generator_mean",), annotations_only=True))
+    assert (plan.protocol["leaked_prompts"], plan.protocol["leaked_groups"]) == (1.0, 0.0)
+    show_plan(plan, tmp_path, Console(width=200))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:3] == [
+        "10 splits, grouped: 100% of the test images have their prompt in the training part",
+        "                    0% of the test images have their group in the training part",
+    ]
+    assert lines[3].startswith("  warning: 5 prompt(s) stand in several groups (first: 'p0' in 4)")

@@ -36,7 +36,9 @@ PROTOCOL = {
     "seed": 0,
     "select": "validation",
     "leaked_prompts": 0.0,
+    "leaked_groups": 0.0,
     "leaked_generators": 1.0,
+    "candidates": "prompt",
 }
 
 
@@ -206,6 +208,67 @@ def test_few_repeats_are_a_warning():
     assert warned(4) == ()
 
 
+@pytest.mark.parametrize(
+    ("split", "prompts", "groups", "expected"),
+    [
+        # A split file may keep prompts apart under the rule `image`: nothing is optimistic about it.
+        ("image", 0.0, 0.0, []),
+        ("grouped", 0.0, 0.0, []),
+        ("generator", 1.0, 1.0, []),
+        (
+            "image",
+            0.004,
+            1.0,
+            [
+                "image-level split: optimistic, <1% of the test images have their prompt in the training part",
+                "image-level split: optimistic, 100% of the test images have their group in the training part",
+            ],
+        ),
+        (
+            "grouped",
+            0.81,
+            0.0,
+            ["groups that divide prompts: optimistic, 81% of the test images have their prompt in the training part"],
+        ),
+    ],
+)
+def test_what_is_warned_of_is_the_share_that_was_measured(split, prompts, groups, expected):
+    results = results_of(
+        method("a", [cell(0.1)] * 4, keys=dict.fromkeys(range(4), "k")),
+        split=split,
+        leaked_prompts=prompts,
+        leaked_groups=groups,
+    )
+    assert [line for line in notes.warnings(results) if "optimistic" in line] == expected
+    shown = {"Test images whose prompt is in the training part", "Test images whose group is in the training part"}
+    assert shown <= dict(notes.facts(results)).keys()
+
+
+def test_warnings_of_the_data_set_stand_above_the_numbers():
+    results = results_of(method("a", [cell(0.1)] * 4, keys=dict.fromkeys(range(4), "k")))
+    results.plans = [{"warnings": ["12 rows have no prompt"]}, {"warnings": ["12 rows have no prompt"]}]
+    assert notes.warnings(results) == ("12 rows have no prompt",)
+
+
+def test_few_images_per_prompt_are_said_beside_the_srcc_in_prompt():
+    def said(labels, rows, candidates="prompt"):
+        cells = [cell(0.1), cell(0.2)]
+        for one in cells:
+            one.metrics["quality"]["within"] = {"prompt": {"labels": labels, "rows": rows}}
+        results = results_of(method("a", cells), candidates=candidates)
+        return [line for line in notes.notes(results) if line.startswith("SRCC in prompt")]
+
+    assert said(20, 200) == []
+    assert said(20, 199) == [
+        "SRCC in prompt: 9.9 images per prompt on average, fewer than 10: of a single prompt it says little"
+    ]
+    assert said(36, 216, "group") == [
+        "SRCC in prompt: among the images of one group, because hardly any two have one prompt; 6.0 images per group "
+        "on average, fewer than 10: of a single group it says little"
+    ]
+    assert said(0, 0, "group") == []
+
+
 def test_the_notes_of_one_repeat_speak_of_no_spread():
     def said(values):
         results = results_of(method("a", values), split="generator")
@@ -222,10 +285,10 @@ def test_baselines_with_the_same_numbers_are_named_with_the_reason():
     results = results_of(*alike, method("other", [cell(0.3), cell(0.5)], diagnostic=True), method("a", [cell(0.3)]))
     (line,) = (line for line in notes.notes(results) if line.startswith("the same numbers"))
     assert line == (
-        "the same numbers in every repeat: Means and Words: no test image has its prompt in the training part, so that "
+        "the same numbers in every repeat: Means and Words: no test image has its group in the training part, so that "
         "nothing but its generator tells of it"
     )
-    results.protocol["leaked_prompts"] = 0.5
+    results.protocol["leaked_groups"] = 0.5
     assert "the same numbers in every repeat: Means and Words" in notes.notes(results)
 
 

@@ -27,8 +27,8 @@ def study(make_study):
 
 def test_the_first_table_has_the_mean_of_each_protocol_under_its_split_and_leak(study):
     table = srcc_table(study, "quality")
-    assert [column.over[0] for column in table.columns] == ["Grouped split, 0% leaked"] * 3 + [
-        "Image split, 75% leaked"
+    assert [column.over[0] for column in table.columns] == ["Grouped split, 0% and 0% leaked"] * 3 + [
+        "Image split, 75% and 75% leaked"
     ] * 3
     assert [column.title for column in table.columns] == ["validation, refit", "last epoch", "test (optimistic)"] * 2
     assert [row.key for row in table.rows] == ["plain", "blind", "high", "low"]
@@ -131,7 +131,9 @@ def test_where_nothing_chooses_an_epoch_nothing_is_said_of_it(make_study):
     chapter = study_report(study).chapters[0]
     assert dict(chapter.facts)["Design"] == "4 repeats under each of 2 splits; no method here chooses an epoch"
     table = srcc_table(study, "quality")
-    assert table.notes[1] == "leaked: share of the test images whose prompt is in the training part"
+    assert table.notes[1] == (
+        "leaked: share of the test images whose prompt, and of those whose group, is in the training part"
+    )
     found = effects(study, "quality")
     assert {row.group for row in effect_table(study, "quality", found).rows} == {"Image-level split instead of grouped"}
     assert not any("validation" in note for note in effect_table(study, "quality", found).notes)
@@ -182,7 +184,7 @@ def test_the_csv_files_hold_every_number(study, tmp_path):
     assert len(srcc) == 4 * 6 == len(tidy_srcc(study).rows)
     row = next(r for r in srcc if (r["method"], r["split"], r["select"]) == ("low", "image", "last"))
     assert float(row["srcc_mean"]) == pytest.approx(np.mean(LOW[4]))
-    assert float(row["leaked_prompts"]) == 0.75
+    assert (float(row["leaked_prompts"]), float(row["leaked_groups"])) == (0.75, 0.75)
     differences = list(csv.DictReader(io.StringIO((tmp_path / "effects.csv").read_text())))
     assert len(differences) == len(tidy_effects(study).rows) == 2 * 10 + 2 + 10
     row = next(r for r in differences if (r["method"], r["change"]) == ("high", "both"))

@@ -28,8 +28,8 @@ def test_each_protocol_has_its_results_and_what_chooses_no_epoch_shares_them(sto
     assert tuple(study.by_protocol) == PROTOCOLS
     assert study.targets == ("quality",)
     assert study.repeats == 2
-    assert study.leaked("grouped") == 0
-    assert study.leaked("image") > 0.9
+    assert study.leaked("grouped", "prompts") == study.leaked("grouped", "groups") == 0
+    assert study.leaked("image", "prompts") == study.leaked("image", "groups") > 0.9
     cells = {protocol: study.method(protocol, "Method 01").cells[0].folder for protocol in PROTOCOLS}
     assert len(set(cells.values())) == 2
     with_epochs = {protocol: study.method(protocol, "Method 00").cells[0].folder for protocol in PROTOCOLS}
