@@ -95,11 +95,10 @@ def verify(dataset: Dataset, progress: Callable[[int, int], None] = lambda done,
     table, faults = dataset.read()
     images = _decode_all([path for path in dict.fromkeys(table["path"]) if path], progress)
     findings = [
-        Finding(fault.code, "known" if fault.known else "error", fault.message)
-        for fault in faults
+        Finding(fault.code, "known" if fault.known else "warning" if fault.warning else "error", fault.message)
+        for fault in (*faults, *prompt_faults(table))
         if fault.code != "missing-images"
     ]
-    findings += [Finding(fault.code, "warning", fault.message) for fault in prompt_faults(table)]
     findings += _rating_findings(table, dataset)
     findings += _file_findings(table, dataset)
     findings += _image_findings(table, dataset, images)

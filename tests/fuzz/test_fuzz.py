@@ -107,7 +107,9 @@ def whole_table(suffix: str) -> bytes:
     if suffix == "parquet":
         frame.to_parquet(buffer)
     elif suffix == "xlsx":
-        frame.to_excel(buffer, index=False)
+        with pd.ExcelWriter(buffer, engine="openpyxl") as book:
+            frame.to_excel(book, index=False)
+            book.book.active.merge_cells("B2:B3")
     else:
         frame.to_csv(buffer, index=False, sep={"csv": ",", "tsv": "\t"}[suffix])
     return buffer.getvalue()

@@ -340,11 +340,14 @@ def test_unfinished_failed_and_optimistic_rows_are_said():
 
 def test_stand_ins_and_other_splits_are_warnings():
     results = results_of(
-        method("a", [cell(0.1)], stand_ins=("demo CLIP RN",)), method("b", [], stand_ins=("tiny RN",)), split="image"
+        method("a", [cell(0.1)], stand_ins=("demo CLIP RN",)),
+        method("b", [], stand_ins=("tiny RN",)),
+        split="image",
+        leaked_prompts=1.0,
     )
     first, second, *_ = notes.warnings(results)
     assert first.endswith(": demo CLIP RN")
-    assert second == "image-level split: optimistic, prompts are on both sides"
+    assert second == ("image-level split: optimistic, 100% of the test images have their prompt in the training part")
 
 
 def test_the_full_table_holds_every_metric_and_no_time():
