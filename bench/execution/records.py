@@ -209,7 +209,7 @@ def cell_fault(record: object) -> str:
             low, high = (-_CORRELATION, _CORRELATION) if metric.better == "higher" else (0, _LARGEST)
             if value is not None and not low <= value <= high:
                 return f"metrics.{target}.{metric.key}: {value} is no such metric"
-        if fault := _fault(_Within, values.get("within")):
+        if "within" in values and (fault := _fault(_Within, values["within"])):
             return f"metrics.{target}.within.{fault}"
         reasons = values.get("undefined")
         if not isinstance(reasons, dict) or not all(isinstance(reason, str) for reason in reasons.values()):

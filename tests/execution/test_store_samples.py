@@ -134,6 +134,8 @@ def test_a_cell_says_what_is_wrong_with_it(store):
     record = read_sealed(folder / "cell.json")
     costs = record | {"costs": {}}
     metrics = record | {"metrics": {"quality": record["metrics"]["quality"] | {"srcc": "x"}}}
+    counts = {"within": {"prompt": {"labels": 3, "rows": -1}}}
+    few = record | {"metrics": {"quality": record["metrics"]["quality"] | counts}}
     within = record | {"metrics": {"quality": record["metrics"]["quality"] | {"srcc_within_prompt": "x"}}}
     for content, why in (
         (b"{", "cell.json is not as it was written"),
@@ -142,6 +144,11 @@ def test_a_cell_says_what_is_wrong_with_it(store):
         (seal(costs), "cell.json is of another version (costs.fit_seconds: not there)"),
         (seal(metrics), "cell.json is of another version (metrics.quality.srcc: not there)"),
         (seal(within), "cell.json is of another version (metrics.quality.srcc_within_prompt: not there)"),
+        (
+            seal(few),
+            "cell.json is of another version (metrics.quality.within.prompt.rows: Input should be greater than or "
+            "equal to 0)",
+        ),
     ):
         (folder / "cell.json").write_bytes(content)
         assert store.cell_damage("m", 0, "key") == f"cells/m/00-key/{why}"
