@@ -200,8 +200,8 @@ def tidy_srcc(study: StudyResults) -> Table:
         for label in _ordered(study, target):
             method = study.rows()[label]
             for protocol in study.by_protocol:
-                prompts, groups = (Number(study.leaked(protocol.split, what)) for what in ("prompts", "groups"))
-                numbers = (prompts, groups, _srcc(study, protocol, label, target))
+                prompts, groups = study.leaked(protocol.split, "prompts"), study.leaked(protocol.split, "groups")
+                numbers = (Number(prompts), Number(groups), _srcc(study, protocol, label, target))
                 cells = (target, protocol.split, protocol.select, *numbers)
                 rows.append(Row(label, method.display, cells, "", method.diagnostic))
     return Table("study", "SRCC under each protocol", tuple(columns), tuple(rows))
