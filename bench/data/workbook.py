@@ -140,7 +140,7 @@ def _merged_ranges(sheet: Any) -> list[tuple[int, int, int, int]]:
     def look(name: str, attributes: dict[str, str]) -> None:
         if name.rpartition(":")[2] == "mergeCell":
             left, top, right, bottom = range_boundaries(attributes.get("ref", ""))
-            if not all((left, top, right, bottom)):
+            if not (left and top and right and bottom):
                 raise ValueError(f"'{attributes.get('ref', '')[:60]}' is no range of merged cells")
             found.append((top, bottom, left, right))
             if len(found) > _MOST_MERGED:

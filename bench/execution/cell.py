@@ -289,7 +289,7 @@ class _Repeat:
                 self._check_second()
             else:
                 self._chosen = self._told
-            history = self.method.history
+            history: list[Mapping[str, Any]] = [*self.method.history]
             if self.is_to_be_refitted:
                 history = [plain(entry) for entry in history]
             self._history += [{**entry, "refit": 1.0} for entry in history] if self._is_second else history
