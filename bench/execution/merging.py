@@ -38,8 +38,8 @@ ROUNDING = 1e-6
 _PAUSE_SECONDS = 0.2
 """Between two looks whether another merge has ended."""
 
-_OF_A_REPEAT = {"split", "seed"}
-"""Components of a key that no two repeats share."""
+_OF_A_REPEAT = {"split", "seed", "mos_ranges"}
+"""Components of a key in which the repeats of one row may differ."""
 
 
 @dataclass

@@ -224,7 +224,7 @@ def test_exported_splits_give_the_same_cells(run, command, rated_table, tmp_path
 def test_leaving_one_generator_out(run, tmp_path):
     done = run("generator_mean,name_length", "--split", "generator")
     assert done.returncode == 0, done.stderr
-    assert "training part, 0% their generator" in done.stdout
+    assert "0% of the test images have their generator in the training part" in done.stdout
     assert "3 splits, generator" in done.stdout
     table = {row["method"]: row for row in rows((tmp_path / "results/runs/rated-generator/table.csv").read_text())}
     assert {row["repeats"] for row in table.values()} == {"3"}

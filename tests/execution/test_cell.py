@@ -21,7 +21,7 @@ TABLE = pd.DataFrame(
 )
 """The ends of both ratings are in the test part of `SPLIT`; the others' are in training and validation, one in each."""
 
-SPLIT = Split(0, np.array([0, 1]), np.array([2, 3]), np.array([4, 5]), Leakage(0.0, 0.0))
+SPLIT = Split(0, np.array([0, 1]), np.array([2, 3]), np.array([4, 5]), Leakage(0.0, 0.0, 0.0))
 
 
 class Curious(Method):
@@ -29,13 +29,14 @@ class Curious(Method):
 
     name, title, uses_images, trains_together = "curious", "Curious", False, 2
     reads = "mos"
+    seen = []  # noqa: RUF012 - all instances write into it
 
     def prepare(self):
-        self.seen = [dict(self.context.mos_ranges)]
+        self.seen.append(dict(self.context.mos_ranges))
 
     def fit(self, train, validation=None):
         self.mean = train.mos.mean()
-        self.seen.append(dict(self.context.mos_ranges))
+        self.seen.append((dict(self.context.mos_ranges), self.mos_range("quality")))
         return self
 
     @classmethod
@@ -59,26 +60,26 @@ class CuriousOfOthers(Curious):
 def test_no_road_to_a_score_leads_past_readable_test_ratings(cls):
     samples = Samples(TABLE, ("quality",))
     with pytest.raises(HiddenMOSError, match="cannot be read"):
-        fit_and_predict(cls(), samples, SPLIT)
-    (found,) = fit_together_and_predict([cls()], samples, [SPLIT])
+        fit_and_predict(cls, None, Context(), samples, SPLIT)
+    (found,) = fit_together_and_predict(cls, None, [Context()], samples, [SPLIT])
     assert isinstance(found, HiddenMOSError)
     with pytest.raises(HiddenMOSError, match="cannot be read"):
         score_all(cls(), samples.subset(SPLIT.test))
 
 
-@pytest.mark.parametrize("selection", ["last", "validation", "test"])
-def test_a_range_that_nobody_states_is_that_of_training_and_validation(selection):
+@pytest.mark.parametrize("selection", ["refit", "last", "validation", "test"])
+def test_a_range_that_nobody_states_is_that_of_training_and_validation(selection, monkeypatch):
     samples = Samples(TABLE, ("quality",))
     stated = {"quality": None, "alignment": None, "authenticity": (0.0, 100.0)}
     wanted = {"quality": (1.0, 4.0), "alignment": (10.0, 40.0), "authenticity": (0.0, 100.0)}
     assert known_ranges(stated, samples, SPLIT) == wanted
-    methods = [Curious(context=Context(mos_ranges=stated, selection=selection)) for _ in range(2)]
-    other = Split(1, np.array([0]), np.array([1, 5]), np.array([4, 5]), Leakage(0.0, 0.0))
-    fit_together_and_predict(methods, samples, [SPLIT, other])
+    contexts = [Context(mos_ranges=stated, selection=selection)] * 2
+    monkeypatch.setattr(Curious, "seen", [])
+    other = Split(1, np.array([0]), np.array([1, 5]), np.array([4, 5]), Leakage(0.0, 0.0, 0.0))
+    fit_together_and_predict(Curious, None, contexts, samples, [SPLIT, other])
     # Each repeat's own, from the first moment on.
-    assert methods[0].seen == [wanted, wanted]
-    assert methods[1].seen[0] == wanted | {"quality": (1.0, 9.0), "alignment": (10.0, 50.0)}
-    assert methods[1].mos_range("quality") == (1.0, 9.0)
+    wider = wanted | {"quality": (1.0, 9.0), "alignment": (10.0, 50.0)}
+    assert Curious.seen == [wanted, wider, (wanted, (1.0, 4.0)), (wider, (1.0, 9.0))]
 
 
 @pytest.mark.parametrize("name", ["clip_agiqa_fu", "clipiqa_plus"])

@@ -105,8 +105,10 @@ def test_targets_and_scales(plan_of):
     context = plan.methods[0].context
     assert context.targets == ("quality",)
     assert context.dataset == "other"
-    assert context.mos_ranges["authenticity"] == (0.0, 96.0)
-    assert context.mos_ranges["quality"][1] > 50
+    assert context.mos_ranges["authenticity"] is context.mos_ranges["quality"] is None
+    stated = plan_of("other", "rated", "epochs", mos_range=("quality=0,100", "authenticity=0,96"))
+    ranges = stated.methods[0].context.mos_ranges
+    assert (ranges["quality"], ranges["authenticity"]) == ((0.0, 100.0), (0.0, 96.0))
     with pytest.raises(UnknownNameError, match="target of other-to-rated 'authenticity'"):
         plan_of("other", "rated", "epochs", targets=("authenticity",))
     skipped = plan_of("rated", "other", "imagereward").methods[0].skip

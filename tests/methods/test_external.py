@@ -298,7 +298,7 @@ def test_a_command_without_validation_table_learns_from_everything(
     Path("means.py").write_text(MEANS, encoding="utf-8")
     config = ExternalTrained.Config(command=f"{sys.executable} means.py {command}".strip())
     assert ExternalTrained.chooses_epoch(config) == chooses
-    split = Split(0, *(np.arange(*ends) for ends in ((0, 20), (20, 30), (30, 40))), Leakage(0.0, 0.0))
+    split = Split(0, *(np.arange(*ends) for ends in ((0, 20), (20, 30), (30, 40))), Leakage(0.0, 0.0, 0.0))
     found = fit_and_predict(ExternalTrained, config, few.context(selection=selection, seed=5), few.samples(), split)
     learnt = 20 if chooses and selection != "test" else 30
     assert Path("log.txt").read_text() == f"{learnt} {10 if chooses else '-'} 5\n"

@@ -398,7 +398,7 @@ def test_results_on_other_image_files_stay_apart_and_say_why(stored_runs, tmp_pa
     assert [group.where for group in join_comparable(found)] == ["one + three", "two"]
     (warning,) = build_report(found, brief=True).warnings
     assert warning.startswith(
-        "Toy: one + three (grouped split, epoch by validation) and two (grouped split, epoch by validation) cannot be "
+        "Toy: one + three (grouped split, epoch by refit) and two (grouped split, epoch by validation) cannot be "
         "compared, they have other image files; "
     )
     # What looks at no image is comparable with both.
@@ -415,7 +415,7 @@ def test_of_one_folder_only_the_results_on_the_latest_image_files_are_shown(stor
     results = read_results(store)
     assert [method.label for method in results.methods] == ["C", "D"]
     assert [line for line in build_report([results], brief=True).warnings if "also holds" in line] == [
-        "run also holds 4 cells under another protocol (grouped split, epoch by validation, seed 0, 2 repeats, other "
+        "run also holds 4 cells under another protocol (grouped split, epoch by refit, seed 0, 2 repeats, other "
         "image files): 'agiqa-bench report --all-protocols' shows them"
     ]
     assert [[method.label for method in part.methods] for part in read_protocols(store)] == [["A", "B"], ["C", "D"]]

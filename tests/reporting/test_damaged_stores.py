@@ -104,7 +104,7 @@ def test_the_other_protocols_of_a_folder_are_named(store, stored_runs):
     stored_runs.make_store(store.root, **SMALL | {"methods": 2}, split="image", finished={"Method 01": 1})
     stored_runs.make_store(store.root, **SMALL | {"methods": 1})
     results = read_results(store)
-    assert results.others == (("image split, epoch by validation, seed 0, 3 repeats", 4),)
+    assert results.others == (("image split, epoch by refit, seed 0, 3 repeats", 4),)
     (warning,) = build_report([results]).warnings
     assert warning.startswith("run also holds 4 cells under another protocol (image split, ")
     assert "--all-protocols" in warning

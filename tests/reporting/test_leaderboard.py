@@ -64,12 +64,12 @@ def test_what_is_damaged_or_foreign_is_named_and_skipped(board):
 def test_what_is_not_comparable_stands_under_its_own_heading(board):
     views = list(dict.fromkeys(entry.view for entry in board.entries))
     assert [view.title for view in views] == [
-        "Other · quality · 3 repeats, grouped split, epoch by validation, seed 0",
-        "Toy · quality · 3 repeats, grouped split, epoch by validation, seed 0",
-        "Toy · quality · 3 repeats, grouped split, epoch by validation, seed 1",
+        "Other · quality · 3 repeats, grouped split, epoch by refit, seed 0",
+        "Toy · quality · 3 repeats, grouped split, epoch by refit, seed 0",
+        "Toy · quality · 3 repeats, grouped split, epoch by refit, seed 1",
         "Toy · quality · 3 repeats, image split, epoch by test, seed 0",
-        "Toy · alignment · 3 repeats, grouped split, epoch by validation, seed 0",
-        "Toy · alignment · 3 repeats, grouped split, epoch by validation, seed 1",
+        "Toy · alignment · 3 repeats, grouped split, epoch by refit, seed 0",
+        "Toy · alignment · 3 repeats, grouped split, epoch by refit, seed 1",
         "Toy · alignment · 3 repeats, image split, epoch by test, seed 0",
     ]
     # Seeds draw other ratings in these made-up data sets: other annotations, and so another view in any case.
@@ -122,7 +122,7 @@ def test_the_best_of_each_view_and_column_is_marked_and_stands_first(board):
 def test_stand_ins_choices_on_test_and_what_is_not_finished_are_marked(board):
     remarks = {(entry.method.name, entry.view.protocol): entry.remarks for entry in board.entries}
     grouped, image = (
-        f"3 repeats, {what}, seed 0" for what in ("grouped split, epoch by validation", "image split, epoch by test")
+        f"3 repeats, {what}, seed 0" for what in ("grouped split, epoch by refit", "image split, epoch by test")
     )
     assert remarks["m02", grouped] == ("stand-in",)
     assert remarks["m01", grouped] == ("2 of 3 repeats",)
@@ -200,7 +200,7 @@ def view(page):
 def test_the_page_opens_on_one_view_and_the_hash_leads_back_to_it(open_page, page_file):
     page = open_page(page_file).page
     assert len(headings(page)) == 1
-    assert view(page) == ["Toy", "quality", "3 repeats, grouped split, epoch by validation, seed 0"]
+    assert view(page) == ["Toy", "quality", "3 repeats, grouped split, epoch by refit, seed 0"]
     assert not page.locator("#mixed").is_visible()
     assert page.locator(".count").text_content() == "4 of 24 rows"
     page.select_option("select[name=target]", "alignment")
@@ -210,7 +210,7 @@ def test_the_page_opens_on_one_view_and_the_hash_leads_back_to_it(open_page, pag
     assert page.locator(".count").text_content() == "1 of 24 rows"
     linked = page.url.split("#")[1]
     other = open_page(page_file, fragment=f"#{linked}").page
-    assert view(other) == ["Toy", "alignment", "3 repeats, grouped split, epoch by validation, seed 0"]
+    assert view(other) == ["Toy", "alignment", "3 repeats, grouped split, epoch by refit, seed 0"]
     assert other.get_by_role("searchbox").input_value() == "method stand-in"
     assert other.locator(".count").text_content() == "1 of 24 rows"
 
