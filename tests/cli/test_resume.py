@@ -47,7 +47,7 @@ def test_a_cell_that_was_killed_goes_on_from_its_last_epoch_and_ends_with_the_sa
     assert history[0].pop("mark") == 17.0
     assert history == expected
     assert [entry["epoch"] for entry in history if "refit" not in entry] == list(range(1, EPOCHS + 1))
-    (chosen,) = [entry["epoch"] for entry in history if entry["chosen"] and "refit" not in entry]
+    (chosen,) = [entry["epoch"] for entry in history if entry.get("chosen") and "refit" not in entry]
     assert [entry["epoch"] for entry in history if "refit" in entry] == list(range(1, int(chosen) + 1))
     for name in ("table.csv", "predictions.parquet"):
         found, wanted = (next(output.rglob(name)).read_bytes() for output in (killed, undisturbed))

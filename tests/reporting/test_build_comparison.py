@@ -398,7 +398,7 @@ def test_results_on_other_image_files_stay_apart_and_say_why(stored_runs, tmp_pa
     assert [group.where for group in join_comparable(found)] == ["one + three", "two"]
     (warning,) = build_report(found, brief=True).warnings
     assert warning.startswith(
-        "Toy: one + three (grouped split, epoch by refit) and two (grouped split, epoch by validation) cannot be "
+        "Toy: one + three (grouped split, epoch by refit) and two (grouped split, epoch by refit) cannot be "
         "compared, they have other image files; "
     )
     # What looks at no image is comparable with both.
