@@ -73,7 +73,7 @@ def _shard(plan: Plan) -> str:
 def leakage_lines(plan: Plan) -> list[str]:
     """What the test part shares with the training part, in words."""
     if len(plan.dataset.parts) == 1:
-        return shared_lines(plan.protocol["leaked_prompts"], plan.protocol["leaked_groups"])
+        return shared_lines(**{what: plan.protocol[f"leaked_{what}s"] for what in ("prompt", "group", "generator")})
     prompts = f"{share_text(plan.protocol['leaked_prompts'])} of the test images"
     generators = f"{share_text(plan.protocol['leaked_generators'])} a generator"
     shared = plan.protocol["shared_images"]

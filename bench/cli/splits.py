@@ -127,7 +127,8 @@ def _print_shared(data: Dataset, splits: Sequence[Split]) -> None:
     from agiqa_bench.reporting.digits import shared_lines
 
     leaks = [split.leakage for split in splits]
-    for line in shared_lines(fmean(leak.prompt for leak in leaks), fmean(leak.group for leak in leaks)):
+    shares = {what: fmean(getattr(leak, what) for leak in leaks) for what in ("prompt", "group", "generator")}
+    for line in shared_lines(**shares):
         typer.echo(line)
     for fault in data.faults:
         if fault.warning:

@@ -77,10 +77,12 @@ def share_text(share: float) -> str:
     return "<1%" if text == "0%" and share > 0 else ">99%" if text == "100%" and share < 1 else text
 
 
-def shared_lines(prompts: float, groups: float) -> list[str]:
-    """What test images share with the training part: one line on prompts, one on groups; both shares in [0, 1]."""
-    of_images = "of the test images have their {} in the training part"
-    return [f"{share_text(prompts)} {of_images.format('prompt')}", f"{share_text(groups)} {of_images.format('group')}"]
+def shared_lines(**shares: float) -> list[str]:
+    """What test images share with the training part: a line each, such as `prompt=0.25`; shares in [0, 1]."""
+    return [
+        f"{share_text(share)} of the test images have their {what} in the training part"
+        for what, share in shares.items()
+    ]
 
 
 def p_text(p: float, decimals: int = 4) -> str:

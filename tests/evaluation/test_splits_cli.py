@@ -43,6 +43,7 @@ def test_show_export_and_import_agree(tmp_path: Path) -> None:
     assert run("export", "small", "--output", str(path), "--repeats", "3") == (
         "0% of the test images have their prompt in the training part\n"
         "0% of the test images have their group in the training part\n"
+        "100% of the test images have their generator in the training part\n"
         f"wrote 3 grouped splits of small to {path}\n"
     )
     imported = run("import", "small", str(path))

@@ -428,8 +428,9 @@ def test_the_plan_tells_prompt_and_group_shares_in_two_lines(tmp_path, fresh_reg
     assert (plan.protocol["leaked_prompts"], plan.protocol["leaked_groups"]) == (1.0, 0.0)
     show_plan(plan, tmp_path, Console(width=200))
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1:3] == [
+    assert lines[1:4] == [
         "10 splits, grouped: 100% of the test images have their prompt in the training part",
         "                    0% of the test images have their group in the training part",
+        "                    100% of the test images have their generator in the training part",
     ]
-    assert lines[3].startswith("  warning: 5 prompt(s) stand in several groups (first: 'p0' in 4)")
+    assert lines[4].startswith("  warning: 5 prompt(s) stand in several groups (first: 'p0' in 4)")

@@ -128,7 +128,7 @@ def test_identities_leak_under_an_image_level_split_of_agiqa3k(annotations, tmp_
     assert {
         "100% of the test images have their prompt in the training part",
         "100% of the test images have their group in the training part",
-        "100% of the test images have their generator there",
+        "100% of the test images have their generator in the training part",
     } <= set(notes(results))
     # Of the ten images of a prompt two are in a test part.
     (few,) = (note for note in notes(results) if note.startswith("SRCC in prompt: "))

@@ -109,9 +109,9 @@ def _shared(results: RunResults) -> list[str]:
     # Across data sets, and where generators are left out, the notes say it: it is what such a design asks.
     if "train_on" in protocol or protocol["split"] == "generator":
         return []
-    shares = protocol["leaked_prompts"], protocol["leaked_groups"]
+    shares = {what: protocol[f"leaked_{what}s"] for what in ("prompt", "group") if protocol[f"leaked_{what}s"]}
     rule = "image-level split" if protocol["split"] == "image" else "groups that divide prompts"
-    return [f"{rule}: optimistic, {line}" for share, line in zip(shares, shared_lines(*shares), strict=True) if share]
+    return [f"{rule}: optimistic, {line}" for line in shared_lines(**shares)]
 
 
 def notes(results: RunResults) -> tuple[str, ...]:
@@ -120,8 +120,7 @@ def notes(results: RunResults) -> tuple[str, ...]:
     methods = [method for method in results.methods if method.cells]
     found.append("the same splits for every method; correlations keep their sign; scores are higher-is-better")
     if "train_on" not in protocol:  # across data sets other words say it
-        found.extend(shared_lines(protocol["leaked_prompts"], protocol["leaked_groups"]))
-        found.append(f"{share_text(protocol['leaked_generators'])} of the test images have their generator there")
+        found += shared_lines(**{what: protocol[f"leaked_{what}s"] for what in ("prompt", "group", "generator")})
     if protocol["split"] == "generator":
         if any(len(method.cells) > 1 for method in methods):
             found.append("± is the spread over the generators that were left out")
