@@ -54,7 +54,7 @@ def read_pristine(path: Path) -> PristineModel:
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
-    damage = (OSError, ValueError, KeyError, TypeError, NotImplementedError, EOFError, BadZipFile, zlib.error)
+    damage = (OSError, ValueError, LookupError, TypeError, NotImplementedError, EOFError, BadZipFile, zlib.error)
     readers: dict[str, Callable[[Path], Mapping[str, Any]]] = {
         ".mat": loadmat,
         ".npz": _load_npz,

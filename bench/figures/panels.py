@@ -56,7 +56,9 @@ def padded(values: npt.ArrayLike, margin: float = 0.05) -> tuple[float, float]:
     """
     array = np.asarray(values, dtype=np.float64)
     low, high = float(np.nanmin(array)), float(np.nanmax(array))
-    more = margin * (high - low) or max(abs(low), 1.0) * 0.5
+    # What differs by rounding alone, or by less than floats can be divided by, is one value.
+    apart = high - low > max(1e-12 * max(abs(low), abs(high)), 1e-300)
+    more = margin * (high - low) if apart else max(abs(low), 1.0) * 0.5
     return low - more, high + more
 
 

@@ -5,7 +5,7 @@ import math
 import matplotlib as mpl
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.collections import LineCollection, QuadMesh
 from PIL import Image
@@ -47,6 +47,8 @@ def test_a_panel_maps_its_corners_and_breaks_lines_outside():
     assert np.isnan(panel.points([5], [1.01])[0, 1])
 
 
+@example([0.0, 2.225073858507e-311], 2)
+@example([1e6, 1e6 + 1e-9], 4)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20), st.integers(2, 6))
 @settings(deadline=None, max_examples=50)
 def test_a_padded_range_holds_its_values_and_has_ticks(values, count):
